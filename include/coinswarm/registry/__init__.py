@@ -1,0 +1,14 @@
+"""Instruments, and which of them feed a planner symbol."""
+
+from coinswarm.registry.instruments import INSTRUMENTS, Instrument, InstrumentKind, InstrumentRegistry
+from coinswarm.registry.planner_symbols import PLANNER_SYMBOLS, Feeder, feeders
+
+__all__ = [
+    "INSTRUMENTS",
+    "PLANNER_SYMBOLS",
+    "Feeder",
+    "Instrument",
+    "InstrumentKind",
+    "InstrumentRegistry",
+    "feeders",
+]

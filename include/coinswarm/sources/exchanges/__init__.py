@@ -1,0 +1,1 @@
+"""Providers of the exchanges domain, one module each."""

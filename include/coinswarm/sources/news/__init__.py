@@ -1,0 +1,1 @@
+"""Providers of the news domain, one module each."""

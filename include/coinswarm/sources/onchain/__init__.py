@@ -1,0 +1,1 @@
+"""Providers of the onchain domain, one module each."""
