@@ -90,6 +90,7 @@ class Feed:
     the order of the body, and raises ContractViolation only if the body as a whole is unusable. `markets` narrows the
     instruments to API sections. `freshness` is the age of the newest event at which the feed counts as stale.
     `history` is how far back the provider answers, None for all of it. `keep` drops parsed records that are not for us.
+    `variant` tells two feeds of one dataset apart (`settled`, `predicted`).
     """
 
     dataset: str
@@ -97,6 +98,7 @@ class Feed:
     requests: RequestBuilder
     parse: Parser
     timeframe: str = ""
+    variant: str = ""
     mode: Mode = Mode.INTERVAL
     kinds: tuple[InstrumentKind, ...] = ()
     markets: tuple[str, ...] = ()
@@ -109,8 +111,8 @@ class Feed:
 
     @property
     def name(self) -> str:
-        """`ohlcv_15m` or `funding_rates`: unique within the source, used in task ids and labels."""
-        return f"{self.dataset}_{self.timeframe}" if self.timeframe else self.dataset
+        """`ohlcv_15m` or `funding_rates_settled`: unique within the source, used in task ids and labels."""
+        return "_".join(part for part in (self.dataset, self.timeframe, self.variant) if part)
 
 
 @dataclass(frozen=True, slots=True)
