@@ -1,0 +1,1 @@
+"""Stand-ins of exchanges: one module a venue, each with its `ROUTES`."""
