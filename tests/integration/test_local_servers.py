@@ -24,7 +24,7 @@ def test_postgres_without_password_refuses_even_on_loopback(pg_server: Connectio
 def test_redis_without_password_refuses_and_cannot_be_administered(redis_connection: Connection) -> None:
     conn = redis_connection
     with (
-        redis_client.Redis(host=conn.host, port=conn.port) as anonymous,
+        redis_client.Redis(host=conn.host, port=conn.port, retry=None) as anonymous,
         pytest.raises(redis_client.AuthenticationError),
     ):
         anonymous.ping()
