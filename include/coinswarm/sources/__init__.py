@@ -1,1 +1,31 @@
 """Where the data comes from: one module a provider, listed here by hand."""
+
+from __future__ import annotations
+
+from coinswarm.errors import UserError
+from coinswarm.sources.spec import SourceSpec
+
+SOURCES: dict[str, SourceSpec] = {
+    spec.slug: spec
+    for spec in (
+        # exchanges
+        # macro
+        # news
+        # onchain
+    )
+}
+
+
+def source_named(slug: str) -> SourceSpec:
+    """The source called `slug`.
+
+    Raises:
+        UserError: there is none; the message lists those that exist.
+    """
+    try:
+        return SOURCES[slug]
+    except KeyError:
+        raise UserError(f"unknown source {slug[:40]!r}; known: {', '.join(SOURCES)}") from None
+
+
+__all__ = ["SOURCES", "source_named"]

@@ -90,7 +90,8 @@ class Feed:
     the order of the body, and raises ContractViolation only if the body as a whole is unusable. `markets` narrows the
     instruments to API sections. `freshness` is the age of the newest event at which the feed counts as stale.
     `history` is how far back the provider answers, None for all of it. `keep` drops parsed records that are not for us.
-    `variant` tells two feeds of one dataset apart (`settled`, `predicted`).
+    `variant` tells two feeds of one dataset apart (`settled`, `predicted`). `scheduled` is false for a feed that only
+    `backfill` asks (a timeframe that no mart needs).
     """
 
     dataset: str
@@ -105,6 +106,7 @@ class Feed:
     freshness: timedelta = timedelta(hours=2)
     history: timedelta | None = None
     keep: Callable[[Record], bool] | None = None
+    scheduled: bool = True
 
     def __post_init__(self) -> None:
         dataset_named(self.dataset)
@@ -116,11 +118,22 @@ class Feed:
 
 
 @dataclass(frozen=True, slots=True)
+class ApiKey:
+    """Where a provider wants its key: in a header or a query parameter, and only on these hosts."""
+
+    hosts: tuple[str, ...]
+    header: str = ""
+    param: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class SourceSpec:
     """Everything about a provider that is not code.
 
     `requests_per_second` is the budget per API host. `parsers` maps further datasets that can be parsed from a file
-    (payloads without a feed: tickers, instruments, trades) to their parser.
+    (payloads without a feed: tickers, instruments, trades) to their parser. `hosts` are all hosts that a request may
+    name. `api_key` tells the HTTP client where the connection's password goes. `rate_limit_statuses` maps the HTTP
+    statuses that mean "slow down" to the seconds to wait where the answer has no `Retry-After`.
     """
 
     slug: str
@@ -132,6 +145,8 @@ class SourceSpec:
     requests_per_second: float
     hosts: tuple[str, ...]
     parsers: Mapping[str, Parser] = field(default_factory=dict)
+    api_key: ApiKey | None = None
+    rate_limit_statuses: Mapping[int, float] = field(default_factory=lambda: {429: 30.0, 418: 120.0})
     key_required: bool = False
     enabled: bool = True
     tier: int = 1
@@ -148,9 +163,9 @@ class SourceSpec:
 
     @property
     def cadences(self) -> tuple[Cadence, ...]:
-        """Cadences that have a feed, shortest first: one DAG each."""
-        return tuple(c for c in Cadence if any(feed.cadence is c for feed in self.feeds))
+        """Cadences that have a scheduled feed, shortest first: one DAG each."""
+        return tuple(c for c in Cadence if self.feeds_at(c))
 
     def feeds_at(self, cadence: Cadence) -> tuple[Feed, ...]:
-        """Feeds of one cadence."""
-        return tuple(feed for feed in self.feeds if feed.cadence is cadence)
+        """Scheduled feeds of one cadence."""
+        return tuple(feed for feed in self.feeds if feed.cadence is cadence and feed.scheduled)
