@@ -47,6 +47,19 @@ def from_milliseconds(value: int) -> datetime:
     return EPOCH + timedelta(milliseconds=value)
 
 
+def parse_moment(text: str) -> datetime:
+    """UTC time from a date or ISO time; without a zone it is UTC.
+
+    Raises:
+        UserError: it is neither.
+    """
+    try:
+        value = datetime.fromisoformat(text)
+    except ValueError:
+        raise UserError(f"{text[:40]!r} is not a date or time; write 2026-11-23 or 2026-11-23T12:00") from None
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
 @dataclass(frozen=True, slots=True)
 class Window:
     """A half-open UTC interval `[start, end)`."""

@@ -1,0 +1,102 @@
+"""Backfills: months of history in chunks that can be resumed, oldest first, within the source's rate budget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from coinswarm.batches import Batch
+from coinswarm.connections import Resolver
+from coinswarm.errors import UserError
+from coinswarm.ingest.pipeline import NothingToAsk, run
+from coinswarm.ingest.plan import batch_of, instruments_of
+from coinswarm.sources import source_named
+from coinswarm.sources.spec import Feed, SourceSpec
+from coinswarm.storage import database, ledger
+from coinswarm.timeframes import Window, duration
+
+# Rows per chunk and instrument: large enough that COPY pays, small enough that a lost chunk costs seconds.
+ROWS_PER_CHUNK = 5_000
+LONGEST_CHUNK = timedelta(days=31)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """One batch of a backfill, and whether an earlier attempt has published it."""
+
+    batch: Batch
+    done: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """State after a chunk: how many of all chunks are done, and what the chunk published (None: nothing to ask)."""
+
+    number: int
+    total: int
+    batch: Batch
+    published: dict[str, Any] | None
+
+
+def feeds_of(spec: SourceSpec, dataset: str, timeframe: str = "") -> tuple[Feed, ...]:
+    """Feeds of a source that hold a dataset (and timeframe, for bars).
+
+    Raises:
+        UserError: none does; the message lists what the source has.
+    """
+    found = tuple(f for f in spec.feeds if f.dataset == dataset and (not timeframe or f.timeframe == timeframe))
+    if not found:
+        known = ", ".join(sorted({f"{f.dataset} {f.timeframe}".strip() for f in spec.feeds}))
+        raise UserError(f"{spec.slug} has no {dataset[:40]} {timeframe[:10]}".rstrip() + f"; it has {known}")
+    return found
+
+
+def plan(
+    source: str,
+    dataset: str,
+    window: Window,
+    *,
+    run_id: str,
+    resolve: Resolver,
+    symbols: Iterable[str] = (),
+    timeframe: str = "",
+    dag_id: str = "backfill_history",
+) -> list[Chunk]:
+    """Chunks of a backfill, oldest first per feed; the same arguments plan the same chunks.
+
+    Raises:
+        UserError: unknown source, dataset, timeframe or instrument.
+    """
+    spec = source_named(source)
+    chosen = tuple(symbols)
+    batches = [
+        batch_of(spec, feed, part, dag_id=dag_id, run_id=run_id, symbols=chosen)
+        for feed in feeds_of(spec, dataset, timeframe)
+        for part in _parts(spec, feed, window, chosen)
+    ]
+    with database.connect(resolve("pg_ingest")) as connection:
+        done = ledger.published_among(connection, [batch.batch_id for batch in batches])
+    return [Chunk(batch, batch.batch_id in done) for batch in batches]
+
+
+def work(chunks: list[Chunk], resolve: Resolver, *, step: Callable[[Batch, Resolver], dict[str, Any]] = run) -> Iterator[Progress]:
+    """Work through the chunks that are not done, yielding the state after each."""
+    for number, chunk in enumerate(chunks, start=1):
+        if chunk.done:
+            continue
+        try:
+            published: dict[str, Any] | None = step(chunk.batch, resolve)
+        except NothingToAsk:
+            published = None
+        yield Progress(number, len(chunks), chunk.batch, published)
+
+
+def _parts(spec: SourceSpec, feed: Feed, window: Window, symbols: tuple[str, ...]) -> Iterator[Window]:
+    if feed.kinds:
+        instruments_of(spec, feed, symbols)
+    length = LONGEST_CHUNK
+    if feed.timeframe:
+        length = min(length * 12, duration(feed.timeframe) * ROWS_PER_CHUNK)
+    return window.slices(length)

@@ -1,0 +1,216 @@
+"""The four steps of a batch: land, load, validate, publish. Each may be killed and run again; the batch stays the same."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from coinswarm.batches import Batch
+from coinswarm.connections import Resolver
+from coinswarm.datasets import dataset_named
+from coinswarm.datasets.records import Record, Rejected
+from coinswarm.errors import GateFailed
+from coinswarm.ingest.plan import batch_of, expected_symbols, feed_named, requests_of
+from coinswarm.sources import source_named
+from coinswarm.sources.fetch import fetcher
+from coinswarm.sources.parsing import parse_payload
+from coinswarm.sources.spec import Feed, Mode, Request, SourceSpec
+from coinswarm.storage import database, landing, ledger
+from coinswarm.storage.lake import Lake
+from coinswarm.storage.publish import Published
+from coinswarm.storage.publish import publish as publish_rows
+from coinswarm.storage.staging import Quarantined, Staged, stage
+from coinswarm.timeframes import Window
+
+log = logging.getLogger(__name__)
+
+# A venue finalises a bar a moment after its close; asking earlier gets an open bar.
+SETTLE = timedelta(seconds=5)
+
+
+class NothingToAsk(Exception):  # noqa: N818 - not an error: a run that has nothing to do says why
+    """The feed cannot be asked for this window; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Landed:
+    """What a batch has in the lake."""
+
+    objects: int
+    byte_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What became of a batch's rows: staged, quarantined, still open at the provider, or not for us."""
+
+    staged: int
+    quarantined: int
+    open: int
+    dropped: int
+
+
+def next_batch(
+    source: str,
+    feed: str,
+    window: Window,
+    *,
+    dag_id: str,
+    run_id: str,
+    resolve: Resolver,
+    symbols: Iterable[str] = (),
+) -> Batch:
+    """The batch that a run works on: its unfinished one, or a new one if the run had published before.
+
+    So a retry completes what was begun, and clearing a finished run asks the provider again.
+    """
+    spec = source_named(source)
+    first = batch_of(spec, feed_named(spec, feed), window, dag_id=dag_id, run_id=run_id, symbols=symbols)
+    with database.connect(resolve("pg_ingest")) as connection:
+        batch, generation = first, 1
+        while ledger.is_published(connection, batch.batch_id):
+            generation += 1
+            batch = replace(first, run_id=f"{run_id}#{generation}")
+    return batch
+
+
+def land(batch: Batch, resolve: Resolver, *, now: datetime | None = None) -> Landed:
+    """Fetch every request of the batch and keep the verbatim bytes; what has landed already is not asked again.
+
+    Raises:
+        NothingToAsk: the source is off, or the provider cannot answer for this window.
+        SourceError: as the provider's answer demands; what landed before stays.
+    """
+    spec = source_named(batch.source)
+    feed = feed_named(spec, batch.feed)
+    provider = resolve(spec.connection_id)
+    if spec.key_required and not provider.password:
+        raise NothingToAsk(f"{spec.slug} is off: connection {spec.connection_id} has no key")
+    window = _askable(spec, feed, batch.window, now or datetime.now(UTC))
+    _wait_until_settled(window)
+    lake = Lake(resolve("s3_lake"))
+    with database.connect(resolve("pg_ingest"), autocommit=True) as connection:
+        landed = landing.landed_requests(connection, batch)
+        fetch = fetcher(spec, provider)
+        for request in requests_of(spec, feed, window, batch.symbols):
+            key = _request_key(request)
+            if key in landed:
+                continue
+            fetched = fetch.get(request)
+            landing.land(connection, lake, batch, key, request.received(fetched.received_at), fetched.body)
+            log.info("landed %s bytes of %s %s %s", len(fetched.body), spec.slug, feed.name, request.symbol)
+        objects = landing.objects_of(connection, batch)
+    return Landed(len(objects), sum(found.byte_count for found in objects))
+
+
+def load(batch: Batch, resolve: Resolver) -> Loaded:
+    """Parse every landed object of the batch into `staging`; what was staged before is replaced.
+
+    Raises:
+        ContractViolation: a body is unusable as a whole; it stays in the lake.
+    """
+    spec = source_named(batch.source)
+    feed = feed_named(spec, batch.feed)
+    lake = Lake(resolve("s3_lake"))
+    counts = dict.fromkeys(("open", "dropped"), 0)
+
+    def rows(objects: Iterable[landing.LandingObject]) -> Iterator[Staged | Quarantined]:
+        number = 0
+        for found in objects:
+            request = Request.from_json(found.request)
+            assert request.received_at is not None  # noqa: S101 - land() always sets it
+            for outcome in parse_payload(feed.parse, lake.get(found.key), request):
+                number += 1
+                if isinstance(outcome, Rejected):
+                    yield Quarantined(number, found.key, request.symbol, outcome)
+                elif not outcome.final:
+                    counts["open"] += 1
+                elif not _wanted(feed, outcome, batch.window):
+                    counts["dropped"] += 1
+                else:
+                    yield Staged(number, found.key, request.received_at, outcome)
+
+    with database.connect(resolve("pg_ingest")) as connection:
+        staged = stage(connection, dataset_named(batch.dataset), batch, rows(landing.objects_of(connection, batch)))
+    return Loaded(staged.staged, staged.quarantined, counts["open"], counts["dropped"])
+
+
+def validate(batch: Batch, resolve: Resolver) -> dict[str, Any]:
+    """Run the quality gate on the staged batch.
+
+    Raises:
+        GateFailed: with the readable summary; nothing will be published.
+    """
+    from coinswarm.quality.gate import run_gate
+
+    spec = source_named(batch.source)
+    feed = feed_named(spec, batch.feed)
+    expected = expected_symbols(spec, feed, batch.window, batch.symbols)
+    report = run_gate(resolve("pg_ingest"), batch, expected_symbols=expected)
+    if not report.passed:
+        raise GateFailed(report.summary())
+    return {"score": str(report.score), "warnings": len(report.warnings), "quarantined": report.quarantined}
+
+
+def publish(batch: Batch, resolve: Resolver) -> dict[str, Any]:
+    """Publish the staged batch and return its ledger entry, JSON-safe; a published batch returns the same again."""
+    with database.connect(resolve("pg_ingest")) as connection:
+        published = publish_rows(connection, Lake(resolve("s3_lake")), batch)
+    return _summary(published)
+
+
+def run(batch: Batch, resolve: Resolver) -> dict[str, Any]:
+    """All four steps, for backfills and tests."""
+    land(batch, resolve)
+    load(batch, resolve)
+    validate(batch, resolve)
+    return publish(batch, resolve)
+
+
+def _askable(spec: SourceSpec, feed: Feed, window: Window, now: datetime) -> Window:
+    if feed.mode is Mode.NOW and window.end < now - 2 * feed.cadence.period:
+        raise NothingToAsk(f"{spec.slug} {feed.name} only tells the present state, not that of {window.end:%F %H:%M}")
+    if feed.history is not None and window.end <= now - feed.history:
+        raise NothingToAsk(f"{spec.slug} {feed.name} goes back {feed.history}, not to {window.end:%F %H:%M}")
+    if window.start >= now:
+        raise NothingToAsk(f"{window.start:%F %H:%M} has not come yet")
+    return window
+
+
+def _wait_until_settled(window: Window) -> None:
+    remaining = (window.end + SETTLE - datetime.now(UTC)).total_seconds()
+    if 0 < remaining <= SETTLE.total_seconds():
+        time.sleep(remaining)
+
+
+def _wanted(feed: Feed, record: Record, window: Window) -> bool:
+    if feed.keep is not None and not feed.keep(record):
+        return False
+    # Pages overlap and some providers answer with more than was asked: a batch holds its own interval only.
+    return feed.mode is Mode.NOW or not feed.kinds or window.start <= record.event_at < window.end
+
+
+def _request_key(request: Request) -> str:
+    return hashlib.sha256(replace(request, received_at=None).to_json().encode()).hexdigest()[:16]
+
+
+def _summary(published: Published) -> dict[str, Any]:
+    return {
+        "batch_id": str(published.batch_id),
+        "known_at": published.known_at.isoformat(),
+        "staged": published.staged,
+        "inserted": published.inserted,
+        "revised": published.revised,
+        "unchanged": published.unchanged,
+    }
+
+
+def describe(batch: Batch) -> str:
+    """One line for logs and progress bars."""
+    return json.dumps({"source": batch.source, "feed": batch.feed, "window": batch.window.start.isoformat()})

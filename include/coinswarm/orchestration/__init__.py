@@ -1,0 +1,1 @@
+"""Airflow wiring: the only part of the package that imports Airflow."""

@@ -1,0 +1,31 @@
+"""Names of assets: stable and our own, never a host's address. DAGs meet at these."""
+
+from __future__ import annotations
+
+from airflow.sdk import Asset
+
+from coinswarm.sources import SOURCES
+from coinswarm.sources.spec import SourceSpec
+
+MARTS = ("market_aggregates", "planner_positioning", "volatility_surface", "planner_sentiment", "planner_onchain",
+         "planner_macro", "planner_features")
+
+
+def raw(dataset: str, source: str) -> Asset:
+    """New rows of one dataset from one source are visible in `raw`."""
+    return Asset(name=f"raw.{dataset}.{source}", group="raw")
+
+
+def mart(name: str) -> Asset:
+    """New versions of a mart are visible."""
+    return Asset(name=f"marts.{name}", group="marts")
+
+
+def raw_of(spec: SourceSpec) -> tuple[Asset, ...]:
+    """Every raw asset of a source."""
+    return tuple(raw(dataset, spec.slug) for dataset in dict.fromkeys(feed.dataset for feed in spec.feeds))
+
+
+def all_raw() -> tuple[Asset, ...]:
+    """Every raw asset of every source."""
+    return tuple(asset for spec in SOURCES.values() for asset in raw_of(spec))
