@@ -56,3 +56,7 @@ class GateFailed(CoinswarmError):
 
 class IntegrityError(CoinswarmError):
     """Stored data contradicts the hash chain or the ledger: the message names the batch."""
+
+
+class StoreUnavailable(CoinswarmError):
+    """PostgreSQL or the lake does not answer, or refuses the login: try again with back-off."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -87,6 +87,9 @@ class InstrumentRegistry:
         self._by_venue = {(i.source, i.market, i.venue_symbol): i for i in self._all}
         if len(self._by_symbol) != len(self._all) or len(self._by_venue) != len(self._all):
             raise ValueError("two instruments of one venue share a name")
+
+    def __iter__(self) -> Iterator[Instrument]:
+        return iter(self._all)
 
     def of(self, source: str, *, kinds: Iterable[InstrumentKind] = tuple(InstrumentKind)) -> tuple[Instrument, ...]:
         """Instruments of a source, in listing order."""

@@ -1,0 +1,42 @@
+"""Sessions in the warehouse, set up the same everywhere: UTC, UTF-8, a name in pg_stat_activity."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+
+from coinswarm.connections import Connection
+from coinswarm.errors import StoreUnavailable
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+CONNECT_SECONDS = 10
+
+Session = psycopg.Connection[tuple[Any, ...]]
+
+
+def connect(connection: Connection, *, autocommit: bool = False) -> Session:
+    """Open a session as the role of `connection`.
+
+    `extra["sslmode"]` is passed on; without it TLS is used where the server offers it, and not asked for on loopback.
+
+    Raises:
+        StoreUnavailable: the server does not answer or refuses the login; the message holds no password.
+    """
+    sslmode = connection.extra.get("sslmode") or ("disable" if connection.host in LOOPBACK else "prefer")
+    try:
+        return psycopg.connect(
+            host=connection.host,
+            port=connection.port or 5432,
+            user=connection.login,
+            password=connection.password or None,
+            dbname=connection.schema,
+            sslmode=sslmode,
+            connect_timeout=CONNECT_SECONDS,
+            client_encoding="UTF8",
+            application_name=f"coinswarm {connection.conn_id}"[:63],
+            options="-c timezone=UTC -c jit=off",
+            autocommit=autocommit,
+        )
+    except psycopg.OperationalError as error:
+        raise StoreUnavailable(f"{connection.conn_id}: {str(error).strip()}") from error
