@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from coinswarm.errors import UserError
+from coinswarm.sources.exchanges import coinbase, deribit, kraken
 from coinswarm.sources.spec import SourceSpec
 
 SOURCES: dict[str, SourceSpec] = {
     spec.slug: spec
     for spec in (
         # exchanges
+        coinbase.SPEC,
+        kraken.SPEC,
+        deribit.SPEC,
         # macro
         # news
         # onchain
