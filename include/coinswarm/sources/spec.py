@@ -133,7 +133,9 @@ class SourceSpec:
     `requests_per_second` is the budget per API host. `parsers` maps further datasets that can be parsed from a file
     (payloads without a feed: tickers, instruments, trades) to their parser. `hosts` are all hosts that a request may
     name. `api_key` tells the HTTP client where the connection's password goes. `rate_limit_statuses` maps the HTTP
-    statuses that mean "slow down" to the seconds to wait where the answer has no `Retry-After`.
+    statuses that mean "slow down" to the seconds to wait where the answer has no `Retry-After`. `with_key` turns a
+    keyless request into the one that is sent where the connection has a key. With `absent_after`, a 404 means "not yet
+    there" until so long after the request's end, and from then on "there is none": an empty body.
     """
 
     slug: str
@@ -146,6 +148,8 @@ class SourceSpec:
     hosts: tuple[str, ...]
     parsers: Mapping[str, Parser] = field(default_factory=dict)
     api_key: ApiKey | None = None
+    with_key: Callable[[Request], Request] | None = None
+    absent_after: timedelta | None = None
     rate_limit_statuses: Mapping[int, float] = field(default_factory=lambda: {429: 30.0, 418: 120.0})
     key_required: bool = False
     enabled: bool = True
