@@ -6,7 +6,7 @@ from coinswarm.datasets._common import AFTER, BEFORE
 from coinswarm.datasets._model import Column, Dataset, Domain, Kind, RowRule, Severity
 from coinswarm.datasets.derivatives import FUNDING_RATES, LONG_SHORT_RATIOS, OPEN_INTEREST
 from coinswarm.datasets.macro import MARKET_CAPS, SERIES_OBSERVATIONS
-from coinswarm.datasets.news import ARTICLES
+from coinswarm.datasets.news import ARTICLES, NEWS_EVENTS, NEWS_MENTIONS
 from coinswarm.datasets.ohlcv import OHLCV
 from coinswarm.datasets.onchain import STABLECOIN_SUPPLY, TVL
 from coinswarm.datasets.options import OPTION_QUOTES, VOLATILITY_INDICES
@@ -31,6 +31,8 @@ DATASETS: dict[str, Dataset] = {
         ORDER_BOOKS,
         TICKERS,
         INSTRUMENTS,
+        NEWS_EVENTS,
+        NEWS_MENTIONS,
     )
 }
 STORED: tuple[Dataset, ...] = tuple(dataset for dataset in DATASETS.values() if dataset.stored)
