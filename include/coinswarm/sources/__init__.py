@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from coinswarm.errors import UserError
 from coinswarm.sources.exchanges import coinbase, deribit, kraken
+from coinswarm.sources.macro import coingecko, fred
+from coinswarm.sources.news import gdelt
+from coinswarm.sources.onchain import defillama
 from coinswarm.sources.spec import SourceSpec
 
 SOURCES: dict[str, SourceSpec] = {
@@ -14,8 +17,12 @@ SOURCES: dict[str, SourceSpec] = {
         kraken.SPEC,
         deribit.SPEC,
         # macro
+        coingecko.SPEC,
+        fred.SPEC,
         # news
+        gdelt.SPEC,
         # onchain
+        defillama.SPEC,
     )
 }
 
