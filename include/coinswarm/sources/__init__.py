@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from coinswarm.errors import UserError
-from coinswarm.sources.exchanges import coinbase, deribit, kraken
+from coinswarm.sources.exchanges import binance, coinbase, deribit, kraken
 from coinswarm.sources.macro import coingecko, fred
 from coinswarm.sources.news import gdelt
 from coinswarm.sources.onchain import defillama
@@ -13,6 +13,7 @@ SOURCES: dict[str, SourceSpec] = {
     spec.slug: spec
     for spec in (
         # exchanges
+        binance.SPEC,
         coinbase.SPEC,
         kraken.SPEC,
         deribit.SPEC,
