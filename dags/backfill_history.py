@@ -1,13 +1,13 @@
 """Backfill months of history of one source and dataset, in resumable chunks."""
 
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 
 from airflow.sdk import DAG, Param
 
 from coinswarm.orchestration import dag_docs, tags
 from coinswarm.orchestration.backfill_tasks import BACKFILLED, plan_chunks, work_through_chunks
 from coinswarm.orchestration.deadlines import done_within
-from coinswarm.orchestration.defaults import TASK_DEFAULTS
+from coinswarm.orchestration.defaults import START, TASK_DEFAULTS
 from coinswarm.sources import SOURCES
 
 PARAMS = {
@@ -33,7 +33,7 @@ with DAG(
     dag_id="backfill_history",
     description="History of one source and dataset, in chunks that a retry resumes",
     schedule=None,
-    start_date=datetime(2026, 1, 1, tzinfo=timezone.utc),
+    start_date=START,
     catchup=False,
     max_active_runs=2,
     params=PARAMS,

@@ -1,12 +1,12 @@
 """Planner marts: dbt in process, after new raw data or at least every 15 minutes."""
 
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 
 from airflow.sdk import DAG, AssetAny, AssetOrTimeSchedule, CronTriggerTimetable
 
 from coinswarm.orchestration import assets, dag_docs, tags
 from coinswarm.orchestration.deadlines import done_within
-from coinswarm.orchestration.defaults import TASK_DEFAULTS
+from coinswarm.orchestration.defaults import START, TASK_DEFAULTS
 from coinswarm.orchestration.mart_tasks import build_mart_group, take_watermark
 
 GROUPS = {
@@ -21,7 +21,7 @@ with DAG(
     schedule=AssetOrTimeSchedule(
         timetable=CronTriggerTimetable("*/15 * * * *", timezone="UTC"), assets=AssetAny(*assets.all_raw())
     ),
-    start_date=datetime(2026, 1, 1, tzinfo=timezone.utc),
+    start_date=START,
     catchup=False,
     max_active_runs=1,
     default_args={**TASK_DEFAULTS, "retries": 2, "pool": "dbt"},

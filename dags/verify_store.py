@@ -1,19 +1,19 @@
 """Daily proof that the store holds what its ledger says, and that marts can be rebuilt as of an earlier moment."""
 
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 
 from airflow.sdk import DAG, CronTriggerTimetable
 
 from coinswarm.orchestration import dag_docs, tags
 from coinswarm.orchestration.deadlines import done_within
-from coinswarm.orchestration.defaults import TASK_DEFAULTS
+from coinswarm.orchestration.defaults import START, TASK_DEFAULTS
 from coinswarm.orchestration.proof_tasks import rebuild_marts_as_of, verify_hash_chain
 
 with DAG(
     dag_id="verify_store",
     description="Hash chain of every batch, and marts rebuilt as of an earlier run",
     schedule=CronTriggerTimetable("40 3 * * *", timezone="UTC"),
-    start_date=datetime(2026, 1, 1, tzinfo=timezone.utc),
+    start_date=START,
     catchup=False,
     max_active_runs=1,
     default_args={**TASK_DEFAULTS, "retries": 2, "execution_timeout": timedelta(hours=3)},
@@ -26,8 +26,8 @@ with DAG(
             "Source and licence": "`ops.batches`, `raw.*`, `marts.*`.",
             "Schedule and window": "Daily at 03:40 UTC, over all batches and a sample of earlier mart runs.",
             "If it fails (triage)": (
-                "The error names the batch or mart row. Do not repair data in place: find out who could write as owner, then "
-                "compare with the batch's Parquet object in the lake."
+                "The error names the batch or mart row. Do not repair data in place: find out who wrote as owner, "
+                "then compare with the batch's Parquet object in the lake."
             ),
             "Safe to re-run?": "Yes: it only reads.",
             "Owner, tier, deadline": "data-engineering, tier 2, done within 4 hours of being queued.",

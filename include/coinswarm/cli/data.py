@@ -22,7 +22,9 @@ def backfill(
     dataset: Annotated[str, typer.Argument(help="Dataset to bring in.")],
     start: Annotated[str, typer.Argument(help="First moment, UTC.")],
     end: Annotated[str, typer.Argument(help="End, not included, UTC.")],
-    instrument: Annotated[list[str] | None, typer.Option(help="Canonical instrument; repeat for more, default all.")] = None,
+    instrument: Annotated[
+        list[str] | None, typer.Option(help="Canonical instrument; repeat for more, default all.")
+    ] = None,
     timeframe: Annotated[str, typer.Option(help="Bar length, for ohlcv; default all.")] = "",
     run_id: Annotated[str, typer.Option(help="Name a run to resume it.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON line per chunk.")] = False,
@@ -33,9 +35,7 @@ def backfill(
 
     run = run_id or f"manual-{uuid4().hex[:8]}"
     window = Window(parse_moment(start), parse_moment(end))
-    chunks = plan(
-        source, dataset, window, run_id=run, resolve=resolve, symbols=instrument or (), timeframe=timeframe
-    )
+    chunks = plan(source, dataset, window, run_id=run, resolve=resolve, symbols=instrument or (), timeframe=timeframe)
     totals = {"inserted": 0, "revised": 0, "unchanged": 0}
     with output.progress() as bar:
         task = bar.add_task(f"{source} {dataset}", total=len(chunks), completed=sum(chunk.done for chunk in chunks))
@@ -44,7 +44,9 @@ def backfill(
             for name in totals:
                 totals[name] += (state.published or {}).get(name, 0)
             if as_json:
-                output.json_line({"feed": state.batch.feed, "from": state.batch.window.start, **(state.published or {})})
+                output.json_line(
+                    {"feed": state.batch.feed, "from": state.batch.window.start, **(state.published or {})}
+                )
     if not as_json:
         output.fields({"run": run, "chunks": len(chunks), **totals})
 

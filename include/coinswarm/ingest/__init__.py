@@ -1,1 +1,1 @@
-"""The way of a batch: plan, land, load, validate, publish, and the backfill made of many. Plain functions, no Airflow."""
+"""The way of a batch: plan, land, load, validate, publish, and backfills made of many. No Airflow in here."""

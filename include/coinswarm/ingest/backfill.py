@@ -81,7 +81,9 @@ def plan(
     return [Chunk(batch, batch.batch_id in done) for batch in batches]
 
 
-def work(chunks: list[Chunk], resolve: Resolver, *, step: Callable[[Batch, Resolver], dict[str, Any]] = run) -> Iterator[Progress]:
+def work(
+    chunks: list[Chunk], resolve: Resolver, *, step: Callable[[Batch, Resolver], dict[str, Any]] = run
+) -> Iterator[Progress]:
     """Work through the chunks that are not done, yielding the state after each."""
     for number, chunk in enumerate(chunks, start=1):
         if chunk.done:

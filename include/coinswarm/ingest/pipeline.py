@@ -1,9 +1,8 @@
-"""The four steps of a batch: land, load, validate, publish. Each may be killed and run again; the batch stays the same."""
+"""The four steps of a batch: land, load, validate, publish. Each may be killed and run again."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import time
 from collections.abc import Iterable, Iterator
@@ -25,7 +24,7 @@ from coinswarm.storage import database, landing, ledger
 from coinswarm.storage.lake import Lake
 from coinswarm.storage.publish import Published
 from coinswarm.storage.publish import publish as publish_rows
-from coinswarm.storage.staging import Quarantined, Staged, stage
+from coinswarm.storage.staging import Incoming, Refusal, quarantine, stage
 from coinswarm.timeframes import Window
 
 log = logging.getLogger(__name__)
@@ -34,7 +33,7 @@ log = logging.getLogger(__name__)
 SETTLE = timedelta(seconds=5)
 
 
-class NothingToAsk(Exception):  # noqa: N818 - not an error: a run that has nothing to do says why
+class NothingToAsk(Exception):
     """The feed cannot be asked for this window; the message says why."""
 
 
@@ -120,25 +119,27 @@ def load(batch: Batch, resolve: Resolver) -> Loaded:
     lake = Lake(resolve("s3_lake"))
     counts = dict.fromkeys(("open", "dropped"), 0)
 
-    def rows(objects: Iterable[landing.LandingObject]) -> Iterator[Staged | Quarantined]:
-        number = 0
+    refused: list[Refusal] = []
+
+    def incoming(objects: Iterable[landing.LandingObject]) -> Iterator[Incoming]:
         for found in objects:
             request = Request.from_json(found.request)
-            assert request.received_at is not None  # noqa: S101 - land() always sets it
+            received_at = request.received_at or found.created_at
             for outcome in parse_payload(feed.parse, lake.get(found.key), request):
-                number += 1
                 if isinstance(outcome, Rejected):
-                    yield Quarantined(number, found.key, request.symbol, outcome)
+                    refused.append(Refusal(outcome, found.key, request.symbol))
                 elif not outcome.final:
                     counts["open"] += 1
                 elif not _wanted(feed, outcome, batch.window):
                     counts["dropped"] += 1
                 else:
-                    yield Staged(number, found.key, request.received_at, outcome)
+                    yield Incoming(outcome, received_at, found.key)
 
-    with database.connect(resolve("pg_ingest")) as connection:
-        staged = stage(connection, dataset_named(batch.dataset), batch, rows(landing.objects_of(connection, batch)))
-    return Loaded(staged.staged, staged.quarantined, counts["open"], counts["dropped"])
+    with database.connect(resolve("pg_ingest"), autocommit=True) as connection:
+        objects = landing.objects_of(connection, batch)
+        staged = stage(connection, dataset_named(batch.dataset), batch, incoming(objects))
+        quarantine(connection, batch, refused)
+    return Loaded(staged, len(refused), counts["open"], counts["dropped"])
 
 
 def validate(batch: Batch, resolve: Resolver) -> dict[str, Any]:
@@ -209,8 +210,3 @@ def _summary(published: Published) -> dict[str, Any]:
         "revised": published.revised,
         "unchanged": published.unchanged,
     }
-
-
-def describe(batch: Batch) -> str:
-    """One line for logs and progress bars."""
-    return json.dumps({"source": batch.source, "feed": batch.feed, "window": batch.window.start.isoformat()})

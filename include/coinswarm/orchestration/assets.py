@@ -7,8 +7,15 @@ from airflow.sdk import Asset
 from coinswarm.sources import SOURCES
 from coinswarm.sources.spec import SourceSpec
 
-MARTS = ("market_aggregates", "planner_positioning", "volatility_surface", "planner_sentiment", "planner_onchain",
-         "planner_macro", "planner_features")
+MARTS = (
+    "market_aggregates",
+    "planner_positioning",
+    "volatility_surface",
+    "planner_sentiment",
+    "planner_onchain",
+    "planner_macro",
+    "planner_features",
+)
 
 
 def raw(dataset: str, source: str) -> Asset:

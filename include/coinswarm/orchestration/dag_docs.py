@@ -36,22 +36,26 @@ def ingest(spec: SourceSpec, cadence: Cadence) -> str:
     )
     return render(
         {
-            "What it produces": f"Revisions in:\n\n{rows}\n\nVerbatim bytes lie under `landing/{spec.slug}/` of the lake.",
+            "What it produces": (
+                f"Revisions in:\n\n{rows}\n\nVerbatim bytes lie under `landing/{spec.slug}/` of the lake."
+            ),
             "Source and licence": f"[{spec.title}]({spec.docs_url}). {spec.licence}",
             "Schedule and window": (
-                f"Every {cadence.value}, for exactly the interval that just closed (half-open, UTC, bars by open time). "
-                "Past intervals: `airflow backfill create` for days, the DAG `backfill_history` for months."
+                f"Every {cadence.value}, for exactly the interval that just closed (half-open, UTC, bars by open time)."
+                " Past intervals: `airflow backfill create` for days, the DAG `backfill_history` for months."
             ),
             "If it fails (triage)": (
-                f"`land_payload` red: read the error class. *AccessDenied*: mend connection `{spec.connection_id}`. *Blocked*: "
-                "the provider refuses this region. *RateLimited*, *Unavailable*: it retries by itself. "
+                f"`land_payload` red: read the error class. *AccessDenied*: mend connection `{spec.connection_id}`. "
+                "*Blocked*: the provider refuses this region. *RateLimited*, *Unavailable*: it retries by itself. "
                 "*ContractViolation*: run `coinswarm parse` on the landed object that the error names. "
                 "`validate_batch` red: nothing was published; reasons are in `quarantine.records` and in Data Docs."
             ),
             "Safe to re-run?": (
-                "Yes. A retry completes the same batch; clearing a finished run asks the provider again, and only changed "
-                "values become new revisions."
+                "Yes. A retry completes the same batch; clearing a finished run asks the provider again, and only "
+                "changed values become new revisions."
             ),
-            "Owner, tier, deadline": f"data-engineering, tier {spec.tier}, done within {cadence.period} of being queued.",
+            "Owner, tier, deadline": (
+                f"data-engineering, tier {spec.tier}, done within {cadence.period} of being queued."
+            ),
         }
     )

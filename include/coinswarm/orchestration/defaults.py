@@ -1,11 +1,15 @@
-"""What every task has unless it says otherwise."""
+"""What every DAG and task has unless it says otherwise."""
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from coinswarm.orchestration.alerts import task_failed
 from coinswarm.orchestration.retries import ProviderRetryPolicy
+
+# No DAG catches up by itself: the date only has to lie in the past.
+START = datetime(2026, 1, 1, tzinfo=UTC)
 
 TASK_DEFAULTS: dict[str, Any] = {
     "owner": "data-engineering",
@@ -13,4 +17,5 @@ TASK_DEFAULTS: dict[str, Any] = {
     "retry_delay": timedelta(seconds=30),
     "retry_policy": ProviderRetryPolicy(),
     "execution_timeout": timedelta(minutes=30),
+    "on_failure_callback": task_failed,
 }

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import DAG, BaseOperator, CronDataIntervalTimetable, TaskGroup
 
 from coinswarm.orchestration import assets, dag_docs, tags
 from coinswarm.orchestration.deadlines import done_within
-from coinswarm.orchestration.defaults import TASK_DEFAULTS
+from coinswarm.orchestration.defaults import START, TASK_DEFAULTS
 from coinswarm.orchestration.tasks import land_payload, load_staging, publish_batch
 from coinswarm.sources.spec import Cadence, Mode, SourceSpec
 
 CRON = {Cadence.QUARTER_HOURLY: "*/15 * * * *", Cadence.HOURLY: "0 * * * *", Cadence.DAILY: "0 0 * * *"}
-START = datetime(2026, 1, 1, tzinfo=timezone.utc)  # noqa: UP017 - Airflow serialises timezone.utc
 
 
 def ingest_dag(spec: SourceSpec, cadence: Cadence, gate: type[BaseOperator]) -> DAG:

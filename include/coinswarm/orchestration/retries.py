@@ -40,9 +40,7 @@ class ProviderRetryPolicy(ExceptionRetryPolicy):
             ]
         )
 
-    def evaluate(
-        self, exception: BaseException, try_number: int, max_tries: int, context: Any = None
-    ) -> RetryDecision:
+    def evaluate(self, exception: BaseException, try_number: int, max_tries: int, context: Any = None) -> RetryDecision:
         """Decide for one failure; waits grow with the number of the try and never exceed 15 minutes."""
         if isinstance(exception, RateLimited):
             wait = min(timedelta(seconds=exception.retry_after + 1), LONGEST_WAIT)

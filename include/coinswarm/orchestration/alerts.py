@@ -34,7 +34,11 @@ async def deadline_missed(context: Any, allowed: str) -> None:
     run = context.get("dag_run", {})
     # The triggerer's loop also carries the tick feeds: nothing may block it.
     await asyncio.to_thread(
-        notify, "deadline missed", dag=run.get("dag_id"), run=run.get("dag_run_id") or run.get("run_id"), allowed=allowed
+        notify,
+        "deadline missed",
+        dag=run.get("dag_id"),
+        run=run.get("dag_run_id") or run.get("run_id"),
+        allowed=allowed,
     )
 
 
@@ -56,5 +60,5 @@ def notify(event: str, **facts: Any) -> None:
 def _webhook() -> Connection | None:
     try:
         return resolve(WEBHOOK)
-    except Exception:  # noqa: BLE001 - "not defined" is a different error in each of Airflow's processes
+    except Exception:
         return None
