@@ -8,13 +8,13 @@ from decimal import Decimal
 from itertools import pairwise
 
 import pytest
+from tests.support import RECORDED, needs_recordings
 
 from coinswarm.datasets.records import Record
 from coinswarm.registry import INSTRUMENTS
 from coinswarm.sources import source_named
 from coinswarm.sources.parsing import parse_payload, parser_for
 from coinswarm.sources.spec import Request
-from tests.support import RECORDED, needs_recordings
 
 pytestmark = [pytest.mark.contract, needs_recordings]
 

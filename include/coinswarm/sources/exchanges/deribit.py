@@ -175,7 +175,7 @@ def parse_open_interest(body: bytes, request: Request) -> Iterator[Record | Reje
             raise FieldError("instrument_name", f"{name[:40]!r} is linear: its open interest is not in dollars")
         dollars, mark = decimal(row, "open_interest"), decimal(row, "mark_price")
         if mark <= 0:
-            raise FieldError("mark_price", f"{mark} is not a price")
+            raise FieldError("mark_price", f"{str(mark)[:40]} is not a price")
         return Record(
             request.symbol,
             epoch_ms(row, "creation_timestamp"),
@@ -244,9 +244,9 @@ def parse_volatility_index(body: bytes, request: Request) -> Iterator[Record | R
         )
 
     yield from each(rows, build)
-    continuation = result.get("continuation")
-    if continuation is not None and request.start is not None and continuation >= milliseconds(request.start):
-        yield Rejected(len(rows), "continuation", f"the page is not complete: more before {continuation}", continuation)
+    if result.get("continuation") is not None:
+        page = {"continuation": result["continuation"]}
+        yield from each([page], lambda page: _complete(page, request))
 
 
 def parse_instruments(body: bytes, request: Request) -> Iterator[Record | Rejected]:
@@ -292,6 +292,12 @@ def parse_instruments(body: bytes, request: Request) -> Iterator[Record | Reject
             raise FieldError("instrument_name", str(error)) from None
 
     return each(rows_of(content.get("result"), request, "result"), checked)
+
+
+def _complete(page: Any, request: Request) -> None:
+    earlier = epoch_ms(page, "continuation")
+    if request.start is not None and earlier >= request.start:
+        raise FieldError("continuation", f"the page is cut short: there is more before {earlier.isoformat()}")
 
 
 def _option(name: str) -> tuple[str, datetime, Decimal, str]:
