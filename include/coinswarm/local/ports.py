@@ -6,7 +6,7 @@ import random
 import socket
 from collections.abc import Iterable, Mapping
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 
 from coinswarm.errors import UserError
 
