@@ -1,0 +1,56 @@
+"""`python -m coinswarm.sandbox simulate|replay`: the sandbox as a process of its own."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+from coinswarm.sandbox.faults import Fault
+from coinswarm.sandbox.protocol import Clock
+from coinswarm.sandbox.server import DEFAULT_PORT, DEFAULT_SEED, MODES, serve
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve until interrupted; faults also come from `COINSWARM_SANDBOX_FAULTS` (a JSON list of rules)."""
+    parser = argparse.ArgumentParser(prog="python -m coinswarm.sandbox", description=__doc__)
+    parser.add_argument("mode", choices=MODES)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=DEFAULT_PORT)
+    parser.add_argument("--seed", type=int, default=DEFAULT_SEED)
+    parser.add_argument("--replay-csv", type=Path, help="history of 8-hour bars and funding (.csv or .csv.gz)")
+    parser.add_argument("--bodies", type=Path, help="folder with bodies.json and recorded bodies")
+    parser.add_argument("--now", help="moment at which the clock stands, ISO 8601 with zone; default: the wall clock")
+    parser.add_argument("--faults", default=os.environ.get("COINSWARM_SANDBOX_FAULTS", ""), help="JSON list of rules")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        rules = json.loads(options.faults) if options.faults else []
+        now = datetime.fromisoformat(options.now) if options.now else None
+        if now is not None and now.tzinfo is None:
+            raise ValueError("--now needs a time zone")
+        serve(
+            options.mode,
+            host=options.host,
+            port=options.port,
+            seed=options.seed,
+            replay_csv=options.replay_csv,
+            bodies=options.bodies,
+            clock=Clock(now),
+            faults=[Fault.from_json(rule) for rule in (rules if isinstance(rules, list) else [rules])],
+        )
+    except KeyboardInterrupt:
+        return 0
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,1 @@
+"""Stand-ins for providers of economic series and market totals."""
