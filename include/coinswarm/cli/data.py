@@ -29,7 +29,7 @@ def backfill(
     run_id: Annotated[str, typer.Option(help="Name a run to resume it.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON line per chunk.")] = False,
 ) -> None:
-    """Bring in history in chunks. Run again with the same --run-id to resume; a new run asks again and adds revisions."""
+    """Bring in history in chunks. The same --run-id resumes; a new run asks again and adds what has changed."""
     from coinswarm.connections import resolve
     from coinswarm.ingest.backfill import plan, work
 
