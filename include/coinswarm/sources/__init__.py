@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from coinswarm.errors import UserError
-from coinswarm.sources.exchanges import binance, coinbase, deribit, kraken
+from coinswarm.sources.exchanges import binance, bybit, coinbase, deribit, kraken, okx
 from coinswarm.sources.macro import coingecko, fred
 from coinswarm.sources.news import gdelt
 from coinswarm.sources.onchain import defillama
@@ -14,9 +14,11 @@ SOURCES: dict[str, SourceSpec] = {
     for spec in (
         # exchanges
         binance.SPEC,
+        bybit.SPEC,
         coinbase.SPEC,
-        kraken.SPEC,
         deribit.SPEC,
+        kraken.SPEC,
+        okx.SPEC,
         # macro
         coingecko.SPEC,
         fred.SPEC,
