@@ -56,7 +56,7 @@ class FieldError(ValueError):
 
 
 def check(dataset: Dataset, record: Record, now: datetime | None) -> None:
-    """Check names, clocks and types of one record; ranges and business rules are the quality gate's.
+    """Check names, clocks, types and declared limits of one record; business rules are the quality gate's.
 
     Args:
         dataset: the declaration that the record must fit.
@@ -110,9 +110,11 @@ def _check_value(column: Column, value: Any) -> None:
             raise FieldError(column.name, "not a finite number")
         if value and (abs(value.adjusted()) > MAX_EXPONENT or len(value.as_tuple().digits) > MAX_DIGITS):
             raise FieldError(column.name, "magnitude or precision out of range")
+        _check_limits(column, value)
     elif kind is Kind.INTEGER:
         if not isinstance(value, int) or isinstance(value, bool) or abs(value) >= 2**63:
             raise FieldError(column.name, "not a 64-bit whole number")
+        _check_limits(column, value)
     elif kind is Kind.TEXT:
         if not isinstance(value, str) or len(value) > MAX_TEXT or "\x00" in value:
             raise FieldError(column.name, f"not a text of at most {MAX_TEXT} characters without NUL")
@@ -127,3 +129,12 @@ def _check_value(column: Column, value: Any) -> None:
             raise FieldError(column.name, "not true or false")
     elif not isinstance(value, list | dict):
         raise FieldError(column.name, "not a JSON array or object")
+
+
+def _check_limits(column: Column, value: Decimal | int) -> None:
+    if column.above is not None and value <= column.above:
+        raise FieldError(column.name, f"{value} is not above {column.above}")
+    if column.minimum is not None and value < column.minimum:
+        raise FieldError(column.name, f"{value} is below {column.minimum}")
+    if column.maximum is not None and value > column.maximum:
+        raise FieldError(column.name, f"{value} is above {column.maximum}")

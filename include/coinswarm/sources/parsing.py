@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
-from coinswarm.datasets import dataset_named
+from coinswarm.datasets import Dataset, dataset_named
 from coinswarm.datasets.records import FieldError, Record, Rejected, check
 from coinswarm.errors import UserError
 from coinswarm.sources.spec import Parser, Request, SourceSpec
@@ -28,15 +29,33 @@ def parser_for(spec: SourceSpec, dataset: str) -> Parser:
 def parse_payload(parse: Parser, body: bytes, request: Request) -> Iterator[Record | Rejected]:
     """Parse a body and check every record against its dataset: what comes out fits the table.
 
+    A second row with the key of an earlier one is rejected: a body says each thing once, or is not to be trusted in it.
+
     Raises:
         ContractViolation: the body as a whole is unusable.
     """
     dataset = dataset_named(request.dataset)
+    seen: set[tuple[Any, ...]] = set()
     for row, outcome in enumerate(parse(body, request)):
         if isinstance(outcome, Record):
             try:
                 check(dataset, outcome, request.received_at)
             except FieldError as error:
-                yield Rejected(row, error.field, error.reason, {"symbol": outcome.symbol[:100], **outcome.values})
+                yield Rejected(row, error.field, error.reason, _payload(outcome))
                 continue
+            key = natural_key(dataset, outcome)
+            if key in seen:
+                yield Rejected(row, dataset.key[-1], "the same key as an earlier row of this body", _payload(outcome))
+                continue
+            seen.add(key)
         yield outcome
+
+
+def natural_key(dataset: Dataset, record: Record) -> tuple[Any, ...]:
+    """Symbol and key columns of a record: what identifies it within its source."""
+    own = {"event_at": record.event_at, "published_at": record.published_at}
+    return (record.symbol, *(own[name] if name in own else record.values.get(name) for name in dataset.key))
+
+
+def _payload(record: Record) -> dict[str, Any]:
+    return {"symbol": record.symbol[:100], "event_at": record.event_at, **record.values}
