@@ -1,4 +1,4 @@
-"""Rows of an answer that are part of the question: providers like to answer with more than was asked."""
+"""Bars of an answer that are part of the question: providers like to answer with more than was asked."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from coinswarm.datasets.records import Record
 from coinswarm.errors import UserError
 from coinswarm.registry import Instrument
 from coinswarm.sources.exchanges._bars import check_grid, is_closed
+from coinswarm.sources.exchanges._symbols import asked_symbol, in_window
 from coinswarm.sources.spec import Request
 from coinswarm.timeframes import EPOCH
 
@@ -30,11 +31,6 @@ def given(source: str, instrument: Instrument | None) -> Instrument:
     return instrument
 
 
-def in_window(request: Request, moment: datetime) -> bool:
-    """True if `moment` is in the window that was asked; a request without a window wants everything."""
-    return (request.start is None or moment >= request.start) and (request.end is None or moment < request.end)
-
-
 def bar(
     request: Request,
     opened: datetime,
@@ -48,9 +44,10 @@ def bar(
 
     Raises:
         FieldError: no bar of that length opens there; it names `time_field`.
+        UserError: the request names no symbol.
     """
     check_grid(opened, length, time_field)
     if not in_window(request, opened):
         return None
     final = closed and is_closed(opened, length, request)
-    return Record(request.symbol, opened, {"timeframe": request.timeframe, **values}, final=final)
+    return Record(asked_symbol(request), opened, {"timeframe": request.timeframe, **values}, final=final)

@@ -9,13 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
-from decimal import Decimal
 from typing import Any
 
 from coinswarm.datasets import Domain
 from coinswarm.datasets.records import FieldError, Record, Rejected
 from coinswarm.registry import Instrument, InstrumentKind
 from coinswarm.sources.exchanges._bars import bar_length, bar_pages
+from coinswarm.sources.exchanges._books import levels
 from coinswarm.sources.exchanges._windowed import bar, given, seconds
 from coinswarm.sources.reading import decimal, each, epoch_s, iso_time, item, read_json, rows_of, text, violation
 from coinswarm.sources.spec import Cadence, Feed, Request, RequestBuilder, SourceSpec
@@ -86,7 +86,7 @@ def parse_order_book(body: bytes, request: Request) -> Iterator[Record | Rejecte
         return Record(
             _symbol(text(row, "product_id"), request),
             iso_time(row, "time"),
-            {"bids": _levels(row, "bids", best_is_high=True), "asks": _levels(row, "asks", best_is_high=False)},
+            {"bids": _levels(row, "bids", best_is_highest=True), "asks": _levels(row, "asks", best_is_highest=False)},
         )
 
     return each([_envelope(body, request, "pricebook")], build)
@@ -111,15 +111,12 @@ def _symbol(product: str, request: Request) -> str:
     return product
 
 
-def _levels(row: Any, side: str, *, best_is_high: bool) -> list[list[str]]:
-    levels = item(row, side)
-    if not isinstance(levels, list):
-        raise FieldError(side, f"{type(levels).__name__} instead of a list")
-    exact: list[tuple[Decimal, Decimal]] = [(decimal(level, "price"), decimal(level, "size")) for level in levels]
-    if any(price <= 0 or size < 0 or max(abs(price.adjusted()), abs(size.adjusted())) > 30 for price, size in exact):
-        raise FieldError(side, "a level without a plausible price and size")
-    exact.sort(key=lambda level: level[0], reverse=best_is_high)
-    return [[f"{price:f}", f"{size:f}"] for price, size in exact]
+def _levels(row: Any, side: str, *, best_is_highest: bool) -> list[list[str]]:
+    given_levels = item(row, side)
+    if not isinstance(given_levels, list):
+        raise FieldError(side, f"{type(given_levels).__name__} instead of a list")
+    pairs = [[item(level, "price"), item(level, "size")] for level in given_levels]
+    return levels(pairs, side, best_is_highest=best_is_highest)
 
 
 _CADENCES = {

@@ -19,7 +19,9 @@ from coinswarm.errors import UserError
 from coinswarm.registry import Instrument, InstrumentKind
 from coinswarm.registry.instruments import canonical_symbol
 from coinswarm.sources.exchanges._bars import bar_length, check_grid, is_closed, pages
-from coinswarm.sources.exchanges._windowed import bar, given, in_window
+from coinswarm.sources.exchanges._funding import settlement_hour
+from coinswarm.sources.exchanges._symbols import asked_symbol, in_window, symbol_of_row
+from coinswarm.sources.exchanges._windowed import bar, given
 from coinswarm.sources.reading import (
     decimal,
     each,
@@ -33,7 +35,7 @@ from coinswarm.sources.reading import (
     whole,
 )
 from coinswarm.sources.spec import Cadence, Feed, Mode, Request, RequestBuilder, SourceSpec
-from coinswarm.timeframes import Window, duration, floor, from_milliseconds, milliseconds
+from coinswarm.timeframes import Window, duration, from_milliseconds, milliseconds
 
 SLUG = "deribit"
 CURRENCIES = ("BTC", "ETH")
@@ -147,11 +149,11 @@ def parse_funding(body: bytes, request: Request) -> Iterator[Record | Rejected]:
 
     def build(row: Any) -> Record | None:
         exact = epoch_ms(row, "timestamp")
-        event_at = floor(exact + HOUR / 2, HOUR)
+        event_at = settlement_hour(exact, "timestamp")
         if not in_window(request, event_at):
             return None
         return Record(
-            request.symbol,
+            asked_symbol(request),
             event_at,
             {
                 "kind": "settled",
@@ -169,15 +171,14 @@ def parse_open_interest(body: bytes, request: Request) -> Iterator[Record | Reje
 
     def build(row: Any) -> Record:
         name = text(row, "instrument_name")
-        if request.venue_symbol and name != request.venue_symbol:
-            raise FieldError("instrument_name", f"{name[:40]!r} is not the {request.venue_symbol} that was asked")
+        symbol = symbol_of_row(request, name, ("perpetual",))
         if "_" in name:
             raise FieldError("instrument_name", f"{name[:40]!r} is linear: its open interest is not in dollars")
         dollars, mark = decimal(row, "open_interest"), decimal(row, "mark_price")
         if mark <= 0:
             raise FieldError("mark_price", f"{str(mark)[:40]} is not a price")
         return Record(
-            request.symbol,
+            symbol,
             epoch_ms(row, "creation_timestamp"),
             {
                 "open_interest_base": _EXACT.divide(dollars, mark),
@@ -232,7 +233,7 @@ def parse_volatility_index(body: bytes, request: Request) -> Iterator[Record | R
         if not in_window(request, opened):
             return None
         return Record(
-            request.symbol,
+            asked_symbol(request),
             opened,
             {
                 "open_pct": decimal(row, 1),

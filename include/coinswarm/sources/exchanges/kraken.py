@@ -16,7 +16,9 @@ from coinswarm.datasets import Domain
 from coinswarm.datasets.records import FieldError, Record, Rejected
 from coinswarm.registry import Instrument, InstrumentKind
 from coinswarm.sources.exchanges._bars import bar_length, bar_pages
-from coinswarm.sources.exchanges._windowed import bar, given, in_window, seconds
+from coinswarm.sources.exchanges._funding import settlement_hour
+from coinswarm.sources.exchanges._symbols import asked_symbol, in_window
+from coinswarm.sources.exchanges._windowed import bar, given, seconds
 from coinswarm.sources.reading import (
     decimal,
     each,
@@ -122,7 +124,7 @@ def parse_open_interest(body: bytes, request: Request) -> Iterator[Record | Reje
         amount = decimal(row, "openInterest")
         mark = optional_decimal(row, "markPrice")
         return Record(
-            request.symbol,
+            asked_symbol(request),
             iso_time(content, "serverTime"),
             {
                 "open_interest_base": amount,
@@ -194,13 +196,13 @@ def _futures_bars(content: Mapping[str, Any], request: Request) -> Iterator[Reco
 
 def _settled(row: Any, request: Request) -> Record | None:
     exact = iso_time(row, "timestamp")
-    event_at = floor(exact + HOUR / 2, HOUR)
+    event_at = settlement_hour(exact, "timestamp")
     if not in_window(request, event_at):
         return None
     if event_at < HOURLY_FUNDING_SINCE:
         raise FieldError("timestamp", f"before {HOURLY_FUNDING_SINCE:%Y-%m-%d} the interval of the rate is not stated")
     return Record(
-        request.symbol,
+        asked_symbol(request),
         event_at,
         {
             "kind": "settled",
@@ -216,7 +218,7 @@ def _predicted(row: Any, content: Mapping[str, Any], request: Request) -> Record
     if price <= 0:
         raise FieldError("indexPrice", "no positive price to make the absolute rate relative")
     return Record(
-        request.symbol,
+        asked_symbol(request),
         floor(iso_time(content, "serverTime"), HOUR) + HOUR,
         {
             "kind": "predicted",
