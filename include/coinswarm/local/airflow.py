@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
 import sys
 import urllib.request
 from collections.abc import Mapping
+from importlib import metadata
 from pathlib import Path
 
 from coinswarm.errors import CoinswarmError
@@ -34,7 +36,7 @@ def programs(install: Installation) -> list[Program]:
             folder=install.airflow_home,
             log=install.logs / f"airflow-{name}.log",
             stop_seconds=25,
-            order=5,
+            order=5 if name == "api-server" else 6,  # it outlives the others, because their tasks report to it
         )
         for name, argv in _COMPONENTS.items()
     ]
@@ -51,14 +53,16 @@ def write_settings(install: Installation, pools: Mapping[str, object]) -> bool:
     return changed
 
 
-def migrate(environment: Mapping[str, str]) -> None:
-    """Bring Airflow's own database up to date."""
-    _run(environment, "db", "migrate")
+def migrate(install: Installation, environment: Mapping[str, str], *, new: bool) -> None:
+    """Bring Airflow's own database up to date; skipped if this version did it before, unless the database is new."""
+    _once(install.airflow_home / "migrated", metadata.version("apache-airflow"), environment, ("db", "migrate"), new)
 
 
-def import_pools(install: Installation, environment: Mapping[str, str]) -> None:
-    """Make the pools, or set their slots."""
-    _run(environment, "pools", "import", str(install.airflow_home / "pools.json"))
+def import_pools(install: Installation, environment: Mapping[str, str], *, new: bool) -> None:
+    """Make the pools, or set their slots; skipped if the same pools were imported, unless the database is new."""
+    path = install.airflow_home / "pools.json"
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    _once(install.airflow_home / "pools-imported", digest, environment, ("pools", "import", str(path)), new)
 
 
 def health(install: Installation) -> dict[str, str]:
@@ -85,6 +89,13 @@ def wait_ready(install: Installation, *, seconds: float = 90) -> None:
             raise CoinswarmError(f"Airflow reports {ill}")
 
     wait_until(healthy, what="Airflow", seconds=seconds, log=install.logs / "airflow-api-server.log")
+
+
+def _once(stamp: Path, content: str, environment: Mapping[str, str], argv: tuple[str, ...], new: bool) -> None:
+    if new or not stamp.is_file() or stamp.read_text() != content:
+        stamp.unlink(missing_ok=True)
+        _run(environment, *argv)
+        write_private(stamp, content)
 
 
 def _run(environment: Mapping[str, str], *argv: str) -> None:

@@ -222,7 +222,7 @@ def _sandbox(install: Installation) -> list[Program]:
     if install.profile != "demo":
         return []
     argv = (sys.executable, "-m", "coinswarm", "sandbox", "simulate", "--port", str(install.ports.sandbox))
-    return [Program(name="sandbox", argv=argv, folder=install.home, log=install.logs / "sandbox.log", order=2)]
+    return [Program(name="sandbox", argv=argv, folder=install.home, log=install.logs / "sandbox.log", order=3)]
 
 
 def _start(install: Installation, programs: list[Program], say: Say) -> tuple[str, ...]:
@@ -232,11 +232,11 @@ def _start(install: Installation, programs: list[Program], say: Say) -> tuple[st
     supervision.start_programs(install.home, [program.name for program in programs if program.order < 5])
     postgres.wait_ready(install.owner, log=install.logs / "postgres.log")
     postgres.ensure_role(install.owner, "airflow", install.secrets.postgres_airflow)
-    postgres.ensure_database(install.owner, "airflow", role="airflow")
+    new = postgres.ensure_database(install.owner, "airflow", role="airflow")
     postgres.ensure_database(install.owner, "warehouse")
     say("applying migrations")
     with ThreadPoolExecutor(3) as pool:
-        airflow_ready = pool.submit(airflow.migrate, variables)
+        airflow_ready = pool.submit(airflow.migrate, install, variables, new=new)
         redis_ready = pool.submit(redis.wait_ready, install.servers["redis_ticks"], log=install.logs / "redis.log")
         s3_ready = pool.submit(s3.wait_ready, install.servers["s3_lake"], log=install.logs / "s3.log")
         _migrate_store(install)
@@ -244,7 +244,7 @@ def _start(install: Installation, programs: list[Program], say: Say) -> tuple[st
             done.result()
     say("starting Airflow")
     supervision.start_programs(install.home, [program.name for program in programs if program.order >= 5])
-    airflow.import_pools(install, variables)
+    airflow.import_pools(install, variables, new=new)
     _wait_for_airflow(install)
     return tuple(program.name for program in programs)
 

@@ -23,7 +23,7 @@ def program(folder: Path, port: int, log: Path) -> Program:
         argv=(str(_binary()), str(folder / "redis.conf"), "--port", str(port)),
         folder=folder,
         log=log,
-        order=1,
+        order=2,
     )
 
 

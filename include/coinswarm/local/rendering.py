@@ -63,7 +63,10 @@ def airflow_cfg(install: Installation) -> str:
         "workers": {"min_heartbeat_interval": 1},  # default 5 s: short tasks are randomly reported that much later
         "triggerer": {"triggerer_health_check_threshold": 10, "job_heartbeat_sec": 2},
         "dag_processor": {"refresh_interval": 10, "min_file_process_interval": 30},
-        "logging": {"base_log_folder": install.logs / "tasks"},
+        "logging": {
+            "base_log_folder": install.logs / "tasks",
+            "dag_processor_child_process_log_directory": install.logs / "dag-processor",
+        },
         "usage_data_collection": {"enabled": False},
     }
     return _ini(sections)

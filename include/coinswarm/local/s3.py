@@ -59,7 +59,7 @@ def program(folder: Path, ports: S3Ports, log: Path) -> Program:
         log=log,
         env={"GOMEMLIMIT": "400MiB"},  # without it one 300 MB upload leaves 900 MB resident
         stop_seconds=20,
-        order=1,
+        order=2,
     )
 
 

@@ -68,7 +68,6 @@ class Ports:
 class Secrets:
     """Generated once per installation, kept in `secrets.json` (0600)."""
 
-    instance: str
     postgres_superuser: str
     postgres_airflow: str
     postgres_ingest: str

@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 import xmlrpc.client
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -133,6 +134,7 @@ def stop_all(home: Path, *, seconds: float = 60) -> list[str]:
     if process is not None:
         try:
             ended = [state.name for state in states(home) if state.pid]
+            _stop_in_order(home, seconds)
             _call(home, "shutdown")
         except (OSError, xmlrpc.client.Error, http.client.HTTPException):
             process.terminate()  # it stops its programs on SIGTERM, too
@@ -149,14 +151,28 @@ def orphans(home: Path) -> list[psutil.Process]:
     return [] if supervisor_process(home) else list(_descendants(home).values())
 
 
+def _stop_in_order(home: Path, seconds: float) -> None:
+    # supervisord would stop one program after the other; those of one order can end side by side.
+    configured: list[dict[str, Any]] = _call(home, "getAllConfigInfo")
+    for order in sorted({program["process_prio"] for program in configured}, reverse=True):
+        names = {program["name"] for program in configured if program["process_prio"] == order}
+        for state in states(home):
+            if state.name in names and state.state in {"RUNNING", "STARTING"}:
+                _call(home, "stopProcess", state.name, False)
+        deadline = time.monotonic() + seconds
+        while any(s.name in names and s.state == "STOPPING" for s in states(home)) and time.monotonic() < deadline:
+            time.sleep(0.1)
+
+
 def _descendants(home: Path) -> dict[int, psutil.Process]:
     identity = _identity(home)
     if identity is None or identity["boot"] != psutil.boot_time():
         return {}
     leader = identity["pid"]
     alive = supervisor_process(home)
-    if alive is None and psutil.pid_exists(leader):
-        return {}  # the pid belongs to somebody else now, and so does the session of that number
+    with contextlib.suppress(psutil.Error):
+        if psutil.Process(leader).create_time() != identity["created"]:
+            return {}  # the pid belongs to somebody else now, and so does the session of that number
     found: dict[int, psutil.Process] = {}
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
