@@ -21,7 +21,7 @@ from coinswarm.errors import SourceError, UserError
 from coinswarm.registry import INSTRUMENTS, Instrument
 from coinswarm.sources import source_named
 from coinswarm.sources.fetch import Fetcher, fetcher
-from coinswarm.sources.parsing import parse_payload
+from coinswarm.sources.parsing import natural_key, parse_payload
 from coinswarm.sources.spec import Feed, Mode, Request, SourceSpec
 from coinswarm.timeframes import Window, floor
 
@@ -156,8 +156,7 @@ class DataSource:
                     if isinstance(outcome, Rejected):
                         refused.append(outcome)
                     elif _is_asked(feed, outcome, request, symbol, window):
-                        key = (outcome.symbol, *(_key_value(outcome, name) for name in dataset.key))
-                        points[key] = DataPoint(
+                        points[natural_key(dataset, outcome)] = DataPoint(
                             source=self.source_name,
                             symbol=outcome.symbol,
                             timeframe=feed.timeframe,
@@ -220,11 +219,3 @@ def _is_asked(feed: Feed, record: Record, request: Request, symbol: str, window:
         and window.start <= record.event_at < window.end
         and (feed.keep is None or feed.keep(record))
     )
-
-
-def _key_value(record: Record, name: str) -> Any:
-    if name == "event_at":
-        return record.event_at
-    if name == "published_at":
-        return record.published_at
-    return record.values.get(name)
