@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
@@ -9,13 +10,15 @@ from typing import Any
 
 import msgspec
 
-from coinswarm.datasets.records import FieldError, Record, Rejected
+from coinswarm.datasets.records import MAX_EXPONENT, FieldError, Record, Rejected
 from coinswarm.errors import ContractViolation
 from coinswarm.sources.spec import Request
 from coinswarm.timeframes import from_milliseconds
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 MAX_ROWS = 500_000
+# Decimal() itself would also take spaces, underscores, other scripts' digits and "NaN".
+_PLAIN_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?", re.ASCII)
 _DECODER = msgspec.json.Decoder(float_hook=Decimal)
 
 
@@ -89,7 +92,7 @@ def decimal(row: Any, key: str | int) -> Decimal:
     """Exact number, given as JSON number or text.
 
     Raises:
-        FieldError: missing, empty, not a finite number, or longer than 100 characters.
+        FieldError: missing, empty, not a finite number in ASCII digits, out of range, or longer than 100 characters.
     """
     value = item(row, key)
     if isinstance(value, Decimal):
@@ -98,15 +101,15 @@ def decimal(row: Any, key: str | int) -> Decimal:
         raise FieldError(str(key), "true or false instead of a number")
     elif isinstance(value, int):
         number = Decimal(value)
-    elif isinstance(value, str) and 0 < len(value) <= 100 and "_" not in value:
+    elif isinstance(value, str) and len(value) <= 100 and _PLAIN_NUMBER.fullmatch(value):
         try:
             number = Decimal(value)
         except InvalidOperation:
             raise FieldError(str(key), f"{value[:40]!r} is not a number") from None
     else:
         raise FieldError(str(key), f"{str(value)[:40]!r} is not a number")
-    if not number.is_finite():
-        raise FieldError(str(key), f"{str(value)[:40]!r} is not finite")
+    if not number.is_finite() or (number and abs(number.adjusted()) > MAX_EXPONENT):
+        raise FieldError(str(key), f"{str(value)[:40]!r} is not finite, or out of range")
     return number
 
 
