@@ -14,7 +14,8 @@ from coinswarm.ingest.pipeline import NothingToAsk, run
 from coinswarm.ingest.plan import batch_of, instruments_of
 from coinswarm.sources import source_named
 from coinswarm.sources.spec import Feed, SourceSpec
-from coinswarm.storage import database, ledger
+from coinswarm.storage import database
+from coinswarm.storage.publish import stored_result
 from coinswarm.timeframes import Window, duration
 
 # Rows per chunk and instrument: large enough that COPY pays, small enough that a lost chunk costs seconds.
@@ -77,8 +78,7 @@ def plan(
         for part in _parts(spec, feed, window, chosen)
     ]
     with database.connect(resolve("pg_ingest")) as connection:
-        done = ledger.published_among(connection, [batch.batch_id for batch in batches])
-    return [Chunk(batch, batch.batch_id in done) for batch in batches]
+        return [Chunk(batch, stored_result(connection, batch) is not None) for batch in batches]
 
 
 def work(

@@ -20,9 +20,9 @@ from coinswarm.sources import source_named
 from coinswarm.sources.fetch import fetcher
 from coinswarm.sources.parsing import parse_payload
 from coinswarm.sources.spec import Feed, Mode, Request, SourceSpec
-from coinswarm.storage import database, landing, ledger
-from coinswarm.storage.lake import Lake
-from coinswarm.storage.publish import Published
+from coinswarm.storage import database, manifest
+from coinswarm.storage.lake import Lake, landing_key
+from coinswarm.storage.publish import Published, stored_result
 from coinswarm.storage.publish import publish as publish_rows
 from coinswarm.storage.staging import Incoming, Refusal, quarantine, stage
 from coinswarm.timeframes import Window
@@ -39,10 +39,9 @@ class NothingToAsk(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Landed:
-    """What a batch has in the lake."""
+    """How many answers of a batch are in the lake."""
 
     objects: int
-    byte_count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +72,7 @@ def next_batch(
     first = batch_of(spec, feed_named(spec, feed), window, dag_id=dag_id, run_id=run_id, symbols=symbols)
     with database.connect(resolve("pg_ingest")) as connection:
         batch, generation = first, 1
-        while ledger.is_published(connection, batch.batch_id):
+        while stored_result(connection, batch) is not None:
             generation += 1
             batch = replace(first, run_id=f"{run_id}#{generation}")
     return batch
@@ -95,17 +94,17 @@ def land(batch: Batch, resolve: Resolver, *, now: datetime | None = None) -> Lan
     _wait_until_settled(window)
     lake = Lake(resolve("s3_lake"))
     with database.connect(resolve("pg_ingest"), autocommit=True) as connection:
-        landed = landing.landed_requests(connection, batch)
+        landed = {_request_key(request) for _, request in _landed(connection, batch)}
         fetch = fetcher(spec, provider)
         for request in requests_of(spec, feed, window, batch.symbols):
-            key = _request_key(request)
-            if key in landed:
+            if _request_key(request) in landed:
                 continue
             fetched = fetch.get(request)
-            landing.land(connection, lake, batch, key, request.received(fetched.received_at), fetched.body)
+            answered = request.received(fetched.received_at).to_json()
+            stored = lake.land(_landing_key(batch, request, fetched.body), fetched.body, request=answered)
+            manifest.record(connection, batch, [manifest.Entry(stored, request=answered)])
             log.info("landed %s bytes of %s %s %s", len(fetched.body), spec.slug, feed.name, request.symbol)
-        objects = landing.objects_of(connection, batch)
-    return Landed(len(objects), sum(found.byte_count for found in objects))
+        return Landed(len(_landed(connection, batch)))
 
 
 def load(batch: Batch, resolve: Resolver) -> Loaded:
@@ -121,23 +120,21 @@ def load(batch: Batch, resolve: Resolver) -> Loaded:
 
     refused: list[Refusal] = []
 
-    def incoming(objects: Iterable[landing.LandingObject]) -> Iterator[Incoming]:
-        for found in objects:
-            request = Request.from_json(found.request)
-            received_at = request.received_at or found.created_at
-            for outcome in parse_payload(feed.parse, lake.get(found.key), request):
+    def incoming(objects: Iterable[tuple[str, Request]]) -> Iterator[Incoming]:
+        for key, request in objects:
+            assert request.received_at is not None  # noqa: S101 - land() always sets it
+            for outcome in parse_payload(feed.parse, lake.landed(key), request):
                 if isinstance(outcome, Rejected):
-                    refused.append(Refusal(outcome, found.key, request.symbol))
+                    refused.append(Refusal(outcome, key, request.symbol))
                 elif not outcome.final:
                     counts["open"] += 1
                 elif not _wanted(feed, outcome, batch.window):
                     counts["dropped"] += 1
                 else:
-                    yield Incoming(outcome, received_at, found.key)
+                    yield Incoming(outcome, request.received_at, key)
 
     with database.connect(resolve("pg_ingest"), autocommit=True) as connection:
-        objects = landing.objects_of(connection, batch)
-        staged = stage(connection, dataset_named(batch.dataset), batch, incoming(objects))
+        staged = stage(connection, dataset_named(batch.dataset), batch, incoming(_landed(connection, batch)))
         quarantine(connection, batch, refused)
     return Loaded(staged, len(refused), counts["open"], counts["dropped"])
 
@@ -195,6 +192,17 @@ def _wanted(feed: Feed, record: Record, window: Window) -> bool:
         return False
     # Pages overlap and some providers answer with more than was asked: a batch holds its own interval only.
     return feed.mode is Mode.NOW or not feed.kinds or window.start <= record.event_at < window.end
+
+
+def _landed(connection: database.Session, batch: Batch) -> list[tuple[str, Request]]:
+    return [(key, Request.from_json(text)) for key, text in manifest.landed_objects(connection, batch) if text]
+
+
+def _landing_key(batch: Batch, request: Request, body: bytes) -> str:
+    # The content is part of the name: an attempt that died before its entry in the manifest may leave other bytes.
+    content = hashlib.sha256(body).hexdigest()[:8]
+    name = f"{batch.feed}-{_request_key(request)}-{content}"
+    return landing_key(batch.source, batch.window.start, str(batch.batch_id), name)
 
 
 def _request_key(request: Request) -> str:

@@ -32,7 +32,7 @@ def land_payload(source: str, feed: str) -> dict[str, Any]:
         landed = land(batch, resolve)
     except NothingToAsk as reason:
         raise AirflowSkipException(str(reason)) from None
-    return {"batch": batch.to_json(), "objects": landed.objects, "bytes": landed.byte_count}
+    return {"batch": batch.to_json(), "objects": landed.objects}
 
 
 @task
