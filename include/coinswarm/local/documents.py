@@ -17,13 +17,14 @@ def render(profile: str = "live") -> dict[str, Path]:
     Raises:
         UserError: the platform does not run.
     """
+    found = platform.status(profile)
+    if not found.programs:
+        raise UserError(f"the {profile} platform does not run: its store is what the pages show")
+    # Heavy, and not needed to say no.
     from coinswarm.documents import folder
     from coinswarm.orchestration.marts import generate_docs
     from coinswarm.quality.docs import publish_data_docs
 
-    found = platform.status(profile)
-    if not found.programs:
-        raise UserError(f"the {profile} platform does not run: its store is what the pages show")
     os.environ["COINSWARM_HOME"] = str(found.home)
     os.environ["COINSWARM_CONNECTIONS"] = str(found.home / "connections.json")
     folders = {kind: folder(kind) for kind in ("dbt_docs", "data_docs")}
