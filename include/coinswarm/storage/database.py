@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import psycopg
+from psycopg.pq import TransactionStatus
 
 from coinswarm.connections import Connection
 from coinswarm.errors import StoreUnavailable
@@ -40,3 +41,13 @@ def connect(connection: Connection, *, autocommit: bool = False) -> Session:
         )
     except psycopg.OperationalError as error:
         raise StoreUnavailable(f"{connection.conn_id}: {str(error).strip()}") from error
+
+
+def require_idle(conn: Session) -> None:
+    """Refuse a session that is inside a transaction: what follows must commit on its own.
+
+    Raises:
+        RuntimeError: a transaction is open.
+    """
+    if conn.info.transaction_status is not TransactionStatus.IDLE:
+        raise RuntimeError("this session is inside a transaction: commit first, or open it with autocommit=True")

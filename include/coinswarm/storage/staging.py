@@ -34,6 +34,11 @@ class Refusal(NamedTuple):
     symbol: str | None = None
 
 
+def lock_batch(conn: Session, batch: Batch) -> None:
+    """Keep a second attempt at the same batch waiting until this transaction ends."""
+    conn.execute("SELECT pg_advisory_xact_lock(20413, hashtext(%s))", [str(batch.batch_id)])
+
+
 def stage(conn: Session, dataset: Dataset, batch: Batch, rows: Iterable[Incoming]) -> int:
     """Put the final records of a batch into `staging.<dataset>`, replacing what an earlier attempt staged.
 
@@ -45,6 +50,7 @@ def stage(conn: Session, dataset: Dataset, batch: Batch, rows: Iterable[Incoming
     columns = (*(c.name for c in BEFORE), *dataset.column_names, "batch_id", "schema_version", "row_no", "landing_key")
     table = sql.Identifier("staging", dataset.name)
     with conn.transaction(), conn.cursor() as cursor:
+        lock_batch(conn, batch)
         cursor.execute(sql.SQL("DELETE FROM {} WHERE batch_id = %s").format(table), [batch.batch_id])
         statement = sql.SQL("COPY {} ({}) FROM STDIN").format(table, sql.SQL(", ").join(map(sql.Identifier, columns)))
         with cursor.copy(statement) as copy:

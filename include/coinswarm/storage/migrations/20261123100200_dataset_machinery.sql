@@ -2,33 +2,51 @@
 
 -- migrate:up
 -- SQL expression of one column's canonical text, `name=value` ending in U+001F; empty for null, so that a column added
--- later leaves the hashes of older rows as they are. Text carries its length: no value can imitate a separator.
-CREATE FUNCTION ops.canonical_text(column_name text, column_type text, exact boolean) RETURNS text
+-- later leaves the hashes of older rows as they are. Text carries its length: no value can imitate a separator. A time
+-- is the hexadecimal count of microseconds since 2000-01-01 UTC (64 bits), a number its shortest decimal form.
+CREATE FUNCTION ops.canonical_text(column_name text, column_type text, as_stored boolean) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog AS $$
     SELECT format(
         $f$coalesce(%L || %s || E'\x1f', '')$f$,
         column_name || '=',
         CASE column_type
             WHEN 'text' THEN format('octet_length(%1$I)::text || '':'' || %1$I', column_name)
-            WHEN 'numeric' THEN format(CASE WHEN exact THEN '%I::text' ELSE 'trim_scale(%I)::text' END, column_name)
-            WHEN 'timestamp with time zone' THEN
-                format('extract(epoch FROM %I - timestamptz ''1970-01-01 00:00:00+00'')::text', column_name)
-            WHEN 'bytea' THEN format('encode(%I, ''hex'')', column_name)
+            WHEN 'numeric' THEN format(CASE WHEN as_stored THEN '%I::text' ELSE 'trim_scale(%I)::text' END, column_name)
+            WHEN 'timestamp with time zone' THEN format('encode(timestamptz_send(%I), ''hex'')', column_name)
             ELSE format('%I::text', column_name)
         END
     )
 $$;
 
--- sha-256 expression over columns of a table, in table order. Backslashes are doubled because the cast to bytea reads
--- escapes; the cast, unlike convert_to, is immutable.
-CREATE FUNCTION ops.hash_expression(target regclass, column_names text[], exact boolean) RETURNS text
+-- Expression of a record's hash: sha-256 of what the provider said, in table order (source, symbol, event_at,
+-- published_at, is_tombstone, the dataset's columns). Our own clocks and marks are left out, so that fetching the same
+-- thing again is not a revision. Raw holds numbers in their shortest form; `as_stored` does not shorten them once more,
+-- so that a check sees every byte. Backslashes are doubled because the cast to bytea reads escapes; unlike convert_to,
+-- the cast is immutable, as a generated column asks.
+CREATE FUNCTION ops.record_hash_expression(target text, as_stored boolean) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
     SELECT format(
         $f$sha256(replace(%s, E'\\', E'\\\\')::bytea)$f$,
-        string_agg(ops.canonical_text(attname, format_type(atttypid, NULL), exact), ' || ' ORDER BY attnum)
+        string_agg(ops.canonical_text(attname, format_type(atttypid, NULL), as_stored), ' || ' ORDER BY attnum)
     )
     FROM pg_attribute
-    WHERE attrelid = target AND attnum > 0 AND NOT attisdropped AND attname = ANY (column_names)
+    WHERE attrelid = format('raw.%I', target)::regclass AND attnum > 0 AND NOT attisdropped
+        AND attname <> ALL (ARRAY['received_at', 'available_at', 'available_basis', 'known_at', 'batch_id',
+            'record_hash', 'schema_version', 'quality_score'])
+$$;
+
+-- Digest of a whole raw row: its record hash and all columns that the record hash leaves out. Inlinable.
+CREATE FUNCTION ops.row_digest(
+    record_hash bytea, received_at timestamptz, available_at timestamptz, available_basis text, known_at timestamptz,
+    batch_id uuid, schema_version bigint, quality_score numeric
+) RETURNS bytea
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT sha256(
+        record_hash || timestamptz_send(received_at)
+        || coalesce('\x01'::bytea || timestamptz_send(available_at), '\x00')
+        || timestamptz_send(known_at) || uuid_send(batch_id) || int8send(schema_version)
+        || replace(available_basis || '|' || coalesce(quality_score::text, ''), E'\\', E'\\\\')::bytea
+    )
 $$;
 
 -- Build, or rebuild after a column was added to raw and staging, everything that follows from a raw table.
@@ -37,15 +55,9 @@ LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 DECLARE
     declared ops.datasets := (SELECT d FROM ops.datasets AS d WHERE dataset = target);
     parent regclass := format('raw.%I', target)::regclass;
-    own_clocks text[] := ARRAY['received_at', 'available_at', 'available_basis', 'known_at', 'batch_id', 'record_hash',
-        'schema_version', 'quality_score'];
     key_list text := (SELECT string_agg(quote_ident(k), ', ' ORDER BY n)
         FROM unnest(ARRAY['source', 'symbol'] || declared.natural_key) WITH ORDINALITY AS u(k, n));
     column_list text := (SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum)
-        FROM pg_attribute WHERE attrelid = parent AND attnum > 0 AND NOT attisdropped);
-    value_columns text[] := (SELECT array_agg(attname)
-        FROM pg_attribute WHERE attrelid = parent AND attnum > 0 AND NOT attisdropped AND attname <> ALL (own_clocks));
-    all_columns text[] := (SELECT array_agg(attname)
         FROM pg_attribute WHERE attrelid = parent AND attnum > 0 AND NOT attisdropped);
     unique_list text := key_list || CASE WHEN declared.partition_by = ANY (declared.natural_key) THEN ''
         ELSE ', ' || quote_ident(declared.partition_by) END;
@@ -58,7 +70,7 @@ BEGIN
             (SELECT string_agg(
                     CASE attname
                         WHEN 'record_hash' THEN 'record_hash bytea GENERATED ALWAYS AS ('
-                            || ops.hash_expression(parent, value_columns, false) || ') STORED'
+                            || ops.record_hash_expression(target, false) || ') STORED'
                         ELSE format('%I %s%s', attname, format_type(atttypid, NULL),
                             CASE WHEN attnotnull THEN ' NOT NULL' ELSE '' END)
                     END, ', ' ORDER BY attnum)
@@ -66,7 +78,7 @@ BEGIN
                 WHERE attrelid = parent AND attnum > 0 AND NOT attisdropped AND attname <> 'known_at'));
     ELSE
         EXECUTE format('ALTER TABLE staging.%I ALTER COLUMN record_hash SET EXPRESSION AS (%s)',
-            target, ops.hash_expression(parent, value_columns, false));
+            target, ops.record_hash_expression(target, false));
     END IF;
     EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON staging.%I TO ingest', target);
     EXECUTE format('GRANT SELECT ON staging.%I TO auditor', target);
@@ -145,8 +157,13 @@ BEGIN
 END
 $$;
 
-REVOKE ALL ON FUNCTION ops.canonical_text(text, text, boolean), ops.hash_expression(regclass, text[], boolean),
-    ops.equip_dataset(text), ops.ensure_partitions(text, timestamptz[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION ops.canonical_text(text, text, boolean), ops.record_hash_expression(text, boolean),
+    ops.equip_dataset(text),
+    ops.row_digest(bytea, timestamptz, timestamptz, text, timestamptz, uuid, bigint, numeric),
+    ops.ensure_partitions(text, timestamptz[]) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION ops.row_digest(bytea, timestamptz, timestamptz, text, timestamptz, uuid, bigint, numeric)
+    TO ingest, auditor;
+GRANT EXECUTE ON FUNCTION ops.canonical_text(text, text, boolean), ops.record_hash_expression(text, boolean) TO auditor;
 GRANT EXECUTE ON FUNCTION ops.ensure_partitions(text, timestamptz[]) TO ingest;
 
 -- migrate:down
