@@ -65,11 +65,11 @@ def ohlcv_requests(timeframe: str) -> RequestBuilder:
 
 
 def open_interest_requests(instrument: Instrument | None, window: Window) -> Iterable[Request]:
-    """One book summary per instrument: the present state, whatever the window."""
+    """One ticker per instrument: the present state, whatever the window."""
     instrument = given(SLUG, instrument)
     yield _request(
         "open_interest",
-        "publicGetGetBookSummaryByInstrument",
+        "publicGetTicker",
         {"instrument_name": instrument.venue_symbol},
         window,
         symbol=instrument.symbol,
@@ -167,7 +167,7 @@ def parse_funding(body: bytes, request: Request) -> Iterator[Record | Rejected]:
 
 
 def parse_open_interest(body: bytes, request: Request) -> Iterator[Record | Rejected]:
-    """Open interest of an inverse perpetual: dollars, and base units at the mark."""
+    """Open interest in the ticker of an inverse perpetual: dollars, and base units at the mark."""
 
     def build(row: Any) -> Record:
         name = text(row, "instrument_name")
@@ -179,7 +179,7 @@ def parse_open_interest(body: bytes, request: Request) -> Iterator[Record | Reje
             raise FieldError("mark_price", f"{str(mark)[:40]} is not a price")
         return Record(
             symbol,
-            epoch_ms(row, "creation_timestamp"),
+            epoch_ms(row, "timestamp"),
             {
                 "open_interest_base": _EXACT.divide(dollars, mark),
                 "open_interest_usd": dollars,
@@ -187,7 +187,7 @@ def parse_open_interest(body: bytes, request: Request) -> Iterator[Record | Reje
             },
         )
 
-    return each(_rows(body, request), build)
+    return each([_result(body, request)], build)
 
 
 def parse_option_quotes(body: bytes, request: Request) -> Iterator[Record | Rejected]:

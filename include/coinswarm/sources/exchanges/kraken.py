@@ -214,7 +214,7 @@ def _settled(row: Any, request: Request) -> Record | None:
 
 
 def _predicted(row: Any, content: Mapping[str, Any], request: Request) -> Record:
-    price = optional_decimal(row, "indexPrice") or decimal(row, "markPrice")
+    price = decimal(row, "indexPrice")
     if price <= 0:
         raise FieldError("indexPrice", "no positive price to make the absolute rate relative")
     return Record(
