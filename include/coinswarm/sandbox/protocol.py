@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request as the provider would see it: `path` starts with `/` and has no host; of repeated query keys the last wins."""
+    """One request as the provider sees it: `path` starts with `/`; of repeated query keys the last wins."""
 
     host: str
     path: str
@@ -72,6 +72,7 @@ class Clock:
             self._fixed = None if now is None else round(now.timestamp() * 1000)
 
     def __call__(self) -> int:
+        """Milliseconds since the epoch."""
         with self._lock:
             return time.time_ns() // 1_000_000 if self._fixed is None else self._fixed
 
@@ -95,7 +96,7 @@ Handler = Callable[[Call, World], Reply]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """`path` may hold `{name}` segments, which arrive in `Call.captured`; `{name*}` takes the rest, slashes included."""
+    """`path` may hold `{name}` segments, which arrive in `Call.captured`; `{name*}` takes the rest with its slashes."""
 
     host: str
     path: str

@@ -26,11 +26,10 @@ def key(seed: int, *names: str | int) -> np.uint64:
 
 def words(series: np.uint64, index: Ints) -> Words:
     """SplitMix64 of each index: 64 well-mixed bits, shape of `index`."""
-    with np.errstate(over="ignore"):
-        z = series + index.astype(np.uint64) * _GOLDEN
-        z = (z ^ (z >> np.uint64(30))) * _MIX_1
-        z = (z ^ (z >> np.uint64(27))) * _MIX_2
-        return z ^ (z >> np.uint64(31))
+    z = series + index.astype(np.uint64) * _GOLDEN
+    z = (z ^ (z >> np.uint64(30))) * _MIX_1
+    z = (z ^ (z >> np.uint64(27))) * _MIX_2
+    return z ^ (z >> np.uint64(31))
 
 
 def uniform(series: np.uint64, index: Ints) -> Floats:

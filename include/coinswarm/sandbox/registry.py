@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from coinswarm.sandbox.exchanges import binance, bybit, coinbase, deribit, kraken, okx
 from coinswarm.sandbox.macro import coingecko, fred
 from coinswarm.sandbox.news import gdelt
 from coinswarm.sandbox.onchain import defillama
@@ -9,6 +10,12 @@ from coinswarm.sandbox.protocol import Route
 
 ROUTES: tuple[Route, ...] = (
     # exchanges
+    *binance.ROUTES,
+    *bybit.ROUTES,
+    *coinbase.ROUTES,
+    *deribit.ROUTES,
+    *kraken.ROUTES,
+    *okx.ROUTES,
     # macro
     *coingecko.ROUTES,
     *fred.ROUTES,

@@ -1,8 +1,8 @@
 """The sandbox on a port: threads of the standard library, no framework.
 
 Control calls, all JSON: `GET /_control/state` (counts, rules, clock), `POST /_control/faults` (one rule or a list, see
-`faults.Fault`), `POST /_control/revise` (`{"venue", "market", "symbol", "minutes", "at", "field", "value"}`; `minutes` is
-the bar's length, 0 for a funding event; without `value` the field grows by one percent), `POST /_control/clock`
+`faults.Fault`), `POST /_control/revise` (`{"venue", "market", "symbol", "minutes", "at", "field", "value"}`; `minutes`
+is the bar's length, 0 for a funding event; without `value` the field grows by one percent), `POST /_control/clock`
 (`{"now": "2024-07-02T00:00:00+00:00"}`, null for the wall clock); `DELETE` on the first three forgets.
 """
 

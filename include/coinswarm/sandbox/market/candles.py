@@ -122,9 +122,7 @@ def _minutes(seed: int, listing: Listing, first: int, last: int) -> Columns:
 
     base, quote = _amounts(listing, scale, lots, typical)
     taker_base, taker_quote = _amounts(listing, scale, taker, typical)
-    return Columns(
-        minute * MINUTE, opened, high, low, closed, lots, base, quote, trades, taker_base, taker_quote
-    )
+    return Columns(minute * MINUTE, opened, high, low, closed, lots, base, quote, trades, taker_base, taker_quote)
 
 
 def _amounts(listing: Listing, scale: Units, lots: Ints, typical: Ints) -> tuple[Ints, Ints]:
@@ -180,10 +178,8 @@ def _finest(seed: int, listing: Listing, start: int, end: int, *, hourly: bool) 
     return _joined(parts)
 
 
-def columns(
-    seed: int, listing: Listing, step: int, start: int, end: int, now: int, shift: int = 0
-) -> Columns | None:
-    """Bars of `step` that opened in `[start, end)` and not after `now`; the last one may be unfinished. None if none."""
+def columns(seed: int, listing: Listing, step: int, start: int, end: int, now: int, shift: int = 0) -> Columns | None:
+    """Bars of `step` opened in `[start, end)` and not after `now`; the last one may be unfinished. None if none."""
     first = floor(max(start, listing.since) + step - 1, step, shift)
     last = min(end - 1, now)
     if last < first:
@@ -219,7 +215,6 @@ def as_bars(listing: Listing, bars: Columns) -> list[Bar]:
     """Exact text of each row."""
     scale = units(listing)
     mantissa, digits = scale.tick
-    lot, lot_digits = scale.lot
     per_contract = None if listing.inverse else split(listing.contract)
     rows = []
     for row in zip(*(getattr(bars, name).tolist() for name in Columns.__slots__), strict=True):

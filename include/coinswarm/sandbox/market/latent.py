@@ -16,7 +16,7 @@ from coinswarm.sandbox.randomness import Floats, Ints, key, normal, wave
 
 _TOP = 20
 _LARGEST_REGIME_LEVEL = 14
-_CHUNK = 4096
+_CHUNK = 32_768
 _YEAR = 525_600
 _DAY = 1440
 
@@ -49,7 +49,7 @@ def _own_path(seed: int, asset: str, minute: Ints, sigma: float) -> Floats:
     return np.asarray(path)
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=256)
 def _chunk(seed: int, asset: str, number: int) -> Floats:
     minute = np.arange(number * _CHUNK, (number + 1) * _CHUNK, dtype=np.int64)
     beta = _BETA_TO_BTC[asset]

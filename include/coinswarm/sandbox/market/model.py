@@ -1,4 +1,4 @@
-"""What venues can ask the market, simulated or replayed. Times are integer milliseconds since the epoch, ranges half-open."""
+"""What venues can ask the market, simulated or replayed. Times are milliseconds since the epoch, ranges half-open."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Listing:
 
 
 class Bar(NamedTuple):
-    """One bar: exact decimal text without trailing zeros. `contracts` are the venue's contracts (base units for spot)."""
+    """One bar: exact decimal text without trailing zeros; `contracts` as the venue counts (spot: base units)."""
 
     open_ms: int
     open: str
@@ -72,7 +72,7 @@ class Quote(NamedTuple):
     bid: str
     ask: str
     mark: str
-    index: str
+    index_price: str
     funding: str
     next_funding_ms: int
     open_interest: str

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from functools import lru_cache
 
 
+@lru_cache(maxsize=256)
 def split(step: str) -> tuple[int, int]:
     """`"0.05"` is 5 units of 10**-2: (5, 2)."""
     digits = len(step.partition(".")[2])

@@ -52,9 +52,7 @@ def listed(seed: int, asset: str, now: int) -> list[Option]:
         low, high = math.exp(-spread), math.exp(spread)
         for multiple in range(math.ceil(spot * low / step), math.floor(spot * high / step) + 1):
             strike = multiple * step
-            chain += [
-                Option(f"{name}-{strike}-{side}", asset, expires_ms, strike, side == "C") for side in ("C", "P")
-            ]
+            chain += [Option(f"{name}-{strike}-{side}", asset, expires_ms, strike, side == "C") for side in ("C", "P")]
     return chain
 
 
@@ -141,8 +139,8 @@ def index_bars(seed: int, asset: str, step: int, start: int, end: int, now: int)
     count = min(60, max(2, step // MINUTE))
     offsets = np.linspace(0, step, count + 1).astype(np.int64)
     at = opens[:, None] + offsets
-    values = np.round(latent.implied_volatility(seed, asset, np.minimum(at, now).ravel()), 4).reshape(at.shape)
+    values = np.round(latent.implied_volatility(seed, asset, np.minimum(at, now).ravel()), 4)
+    rows = np.asarray(values).reshape(len(opens), count + 1).tolist()
     return [
-        Level(opened, row[0], max(row), min(row), row[-1])
-        for opened, row in zip(opens.tolist(), values.tolist(), strict=True)
+        Level(opened, row[0], max(row), min(row), row[-1]) for opened, row in zip(opens.tolist(), rows, strict=True)
     ]

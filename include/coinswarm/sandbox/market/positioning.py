@@ -28,7 +28,7 @@ def _rate(mean_premium: Floats, hours: int) -> Floats:
 
 
 def settled(seed: int, listing: Listing, start: int, end: int, now: int) -> list[Funding]:
-    """Funding paid in `[start, end)`, not after `now`: the mean premium of the interval before, as venues compute it."""
+    """Funding paid in `[start, end)`, not after `now`, from the mean premium of the interval before, as venues do."""
     step = listing.funding_hours * HOUR
     first = -(-max(start, listing.since + step) // step) * step
     at = np.arange(first, min(end, now + 1), step, dtype=np.int64)

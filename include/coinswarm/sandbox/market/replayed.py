@@ -1,4 +1,4 @@
-"""A recorded history served as if it were now: `multi_exchange__ohlcv_funding_8h` (spot and perpetual bars, settled funding).
+"""A recorded history served as if it were now: spot and perpetual bars of eight hours, and settled funding.
 
 The file's `time` is local time of London, summer time included; its rows are exactly eight hours apart in UTC. Volumes
 are in base units. What the file does not hold (trade counts, taker volumes, quotes, ratios) is not invented: counts and
@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import csv
 import gzip
+import io
 from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_EVEN, Decimal
+from itertools import pairwise
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -96,15 +98,14 @@ def read_history(path: Path) -> dict[tuple[str, str, str], Series]:
             raise ValueError(f"{path.name} line {number}: {error!r}") from error
     for where, series in history.items():
         times = [bar.open_ms for bar in series.bars]
-        if any(late - early != STEP for early, late in zip(times, times[1:], strict=False)):
+        if any(late - early != STEP for early, late in pairwise(times)):
             raise ValueError(f"{path.name}: {'/'.join(where)} is not in steps of eight hours")
     return history
 
 
 def _rows(path: Path) -> Iterator[dict[str, str]]:
-    opened = gzip.open(path, "rt", newline="") if path.suffix == ".gz" else path.open(newline="")
-    with opened as file:
-        yield from csv.DictReader(file)
+    content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    yield from csv.DictReader(io.StringIO(content.decode(), newline=""))
 
 
 def _bar(listing: Listing, at: int, row: dict[str, str]) -> Bar:

@@ -5,17 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from threading import Lock
-from typing import Any
+from typing import Any, TypeVar
 
 from coinswarm.sandbox.market.model import Bar, Funding, Listing
 
 _BAR_FIELDS = ("open", "high", "low", "close", "base", "quote", "contracts", "taker_base", "taker_quote")
 _FUNDING_FIELDS = ("rate", "mark")
 
+Row = TypeVar("Row", Bar, Funding)
+
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """One changed field of one bar (`step` > 0) or funding event (`step` 0). Without `value` it grows by one percent."""
+    """One changed field of a bar (`step` > 0) or funding event (`step` 0). Without `value` it grows by one percent."""
 
     venue: str
     market: str
@@ -65,14 +67,14 @@ class Revisions:
         changes = self._of(listing, step)
         if not changes:
             return bars
-        return [bar._replace(**_values(bar, changes[bar.open_ms])) if bar.open_ms in changes else bar for bar in bars]
+        return [_revised(bar, changes[bar.open_ms]) if bar.open_ms in changes else bar for bar in bars]
 
     def funding(self, listing: Listing, events: list[Funding]) -> list[Funding]:
         """The events with their corrections."""
         changes = self._of(listing, 0)
         if not changes:
             return events
-        return [e._replace(**_values(e, changes[e.at_ms])) if e.at_ms in changes else e for e in events]
+        return [_revised(e, changes[e.at_ms]) if e.at_ms in changes else e for e in events]
 
     def _of(self, listing: Listing, step: int) -> dict[int, dict[str, str | None]]:
         with self._lock:
@@ -80,8 +82,9 @@ class Revisions:
             return {at: dict(fields) for at, fields in found.items()}
 
 
-def _values(row: Any, changes: dict[str, str | None]) -> dict[str, str]:
-    return {
+def _revised(row: Row, changes: dict[str, str | None]) -> Row:
+    values: dict[str, Any] = {
         field: format(Decimal(getattr(row, field)) * Decimal("1.01"), "f") if value is None else value
         for field, value in changes.items()
     }
+    return row._replace(**values)

@@ -70,7 +70,7 @@ class SimulatedMarket:
             bid=text(below * mantissa, digits),
             ask=text((below + 1) * mantissa, digits),
             mark=to_step(mid, listing.tick),
-            index=self.index_price(listing.base, listing.quote),
+            index_price=self.index_price(listing.base, listing.quote),
             funding=funding,
             next_funding_ms=next_ms,
             open_interest=held,
