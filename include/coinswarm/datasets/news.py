@@ -64,8 +64,9 @@ NEWS_MENTIONS = Dataset(
     name="news_mentions",
     domain=Domain.NEWS,
     description="Mentions of events in articles; `event_at` is when the monitor saw the mention.",
-    key=("event_id", "url", "event_at"),
+    key=("mention_id",),
     columns=(
+        text("mention_id", "sha-256 of the row: an article may mention an event several times."),
         text("event_id", "The monitor's id of the event."),
         moment("event_seen_at", "When the event was first seen."),
         count("mention_type", "1 web, 2 citation, 3 core, 4 DTIC, 5 JSTOR, 6 non-textual."),

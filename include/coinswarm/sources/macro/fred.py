@@ -117,7 +117,10 @@ def parse_observations(body: bytes, request: Request) -> Iterator[Record | Rejec
 
 def _observations(head: Mapping[str, Any], rows: Iterable[Any], request: Request) -> Iterator[Record | Rejected]:
     series_id = _series_of(request)
-    period_start = iso_time(head, "realtime_start") if head.get("realtime_start") else None
+    try:
+        period_start = _date(head, "realtime_start")
+    except FieldError as error:
+        raise violation(request, str(error)) from None
 
     def build(row: Any) -> Record | None:
         event_at = _date(row, "date")
@@ -131,9 +134,13 @@ def _observations(head: Mapping[str, Any], rows: Iterable[Any], request: Request
 def _csv_observations(body: bytes, request: Request) -> Iterator[Record | Rejected]:
     rows = _read_csv(body, request)
     header = rows[0]
+    # Half a number is a number too.
+    cut = None if body.endswith(b"\n") else rows[-1]
 
     def build(cell: tuple[int, list[str]]) -> Record | None:
         column, row = cell
+        if row is cut:
+            raise FieldError("row", "the last line has no end: the body was cut")
         if len(row) != len(header):
             raise FieldError("row", f"{len(row)} fields, not {len(header)}")
         series_id = header[column]

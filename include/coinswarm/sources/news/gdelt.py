@@ -48,6 +48,7 @@ _GKG_2_FIELDS = 27
 _GKG_1_FIELDS = 11
 _EVENT_FIELDS = 61
 _MENTION_FIELDS = 16
+_CUT = "the last line has no end: the body was cut"
 _TITLE = re.compile(r"<PAGE_TITLE>(.*?)</PAGE_TITLE>", re.DOTALL)
 _PUBLISHED = re.compile(r"<PAGE_PRECISEPUBTIMESTAMP>(\d{14})</PAGE_PRECISEPUBTIMESTAMP>")
 _LANGUAGE = re.compile(r"srclc:([a-z]{3})")
@@ -104,9 +105,8 @@ def _rows(body: bytes, request: Request) -> Iterator[list[str]]:
     plain = _unzip(body, request) if body.startswith(_ZIP) else body
     if len(plain) > MAX_UNZIPPED_BYTES:
         raise violation(request, f"{len(plain)} bytes are more than {MAX_UNZIPPED_BYTES}")
-    lines = (line.rstrip(b"\r\n") for line in io.BytesIO(plain))
     count = 0
-    for line in lines:
+    for line in io.BytesIO(plain):
         if not line.strip():
             continue
         if count == 0 and b"\t" not in line:
@@ -116,7 +116,10 @@ def _rows(body: bytes, request: Request) -> Iterator[list[str]]:
             raise violation(request, f"more than {MAX_ROWS} rows")
         if count == 1 and line.startswith((b"DATE\t", b"GKGRECORDID\t", b"GLOBALEVENTID\t")):
             continue
-        yield line.decode("utf-8", errors="replace").replace("\x00", "\ufffd").split("\t")
+        text_line = line.decode("utf-8", errors="replace").replace("\x00", "\ufffd")
+        fields = text_line.rstrip("\r\n").split("\t")
+        # Half a field is a field too: a line without its end is marked, and refused with its reason.
+        yield fields if text_line.endswith("\n") else [*fields, _CUT]
 
 
 def _unzip(body: bytes, request: Request) -> bytes:
@@ -152,11 +155,10 @@ def _moment(digits: str, name: str) -> datetime:
 
 
 def _gkg_article(row: list[str]) -> Record:
-    if len(row) == _GKG_2_FIELDS:
-        return _gkg_2_article(row)
-    if len(row) == _GKG_1_FIELDS:
+    if len(row) == _GKG_1_FIELDS and row[-1] is not _CUT:
         return _gkg_1_article(row)
-    raise FieldError("row", f"{len(row)} fields, not {_GKG_2_FIELDS} (GKG 2.1) or {_GKG_1_FIELDS} (GKG 1.0)")
+    _expect(row, _GKG_2_FIELDS, "GKG 2.1")
+    return _gkg_2_article(row)
 
 
 def _gkg_2_article(row: list[str]) -> Record:
@@ -258,6 +260,7 @@ def _mention(row: list[str]) -> Record:
         symbol="global",
         event_at=_stamp(row, 2, "MentionTimeDate"),
         values={
+            "mention_id": _digest("\t".join(row)),
             "event_id": _required(row[0], "GLOBALEVENTID"),
             "event_seen_at": _stamp(row, 1, "EventTimeDate"),
             "mention_type": _count(row, 3, "MentionType"),
@@ -309,6 +312,8 @@ def _count(row: list[str], index: int, name: str) -> int:
 
 
 def _expect(row: list[str], fields: int, name: str) -> None:
+    if row[-1] is _CUT:
+        raise FieldError("row", _CUT)
     if len(row) != fields:
         raise FieldError("row", f"{len(row)} fields, not {fields} ({name})")
 

@@ -88,6 +88,7 @@ def _daily(
     body: bytes, request: Request, symbol: str, values: Callable[[Any], dict[str, Any] | None]
 ) -> Iterator[Record | Rejected]:
     rows = rows_of(read_json(body, request), request)
+    newest = max((at for at in map(_time_of, rows) if at is not None), default=None)
 
     def build(row: Any) -> Record | None:
         event_at = epoch_s(row, "date")
@@ -97,7 +98,7 @@ def _daily(
         if found is None:
             return None
         # The newest point may be the running day's, stamped with the hour: it is replaced until the day is over.
-        live = row is rows[-1] and (event_at - EPOCH) % DAY != timedelta(0)
+        live = event_at == newest and (event_at - EPOCH) % DAY != timedelta(0)
         return Record(
             symbol=symbol,
             event_at=event_at,
@@ -108,6 +109,13 @@ def _daily(
         )
 
     return each(rows, build)
+
+
+def _time_of(row: Any) -> datetime | None:
+    try:
+        return epoch_s(row, "date")
+    except FieldError:
+        return None
 
 
 def _wanted(event_at: datetime, request: Request) -> bool:
