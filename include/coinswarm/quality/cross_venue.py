@@ -46,6 +46,7 @@ def _query(dataset: Dataset, batch: Batch, peers: list[tuple[str, str]]) -> str:
     value = dataset.cross_venue_column
     values = ", ".join(f"({literal(source)}, {literal(symbol)})" for source, symbol in peers)
     same = f" and known.timeframe = {literal(batch.timeframe)}" if "timeframe" in dataset.key else ""
+    # A price that far from the median is at least as far from some venue: only such bars need a median.
     return f"""with staged as (
     select row_no, symbol, event_at, {value}::double precision as value from {{batch}} where {value} > 0
 ),
@@ -61,10 +62,19 @@ elsewhere as (
     ) as known
     where known.value > 0 and peer.symbol in (select symbol from staged)
 ),
+spans as (
+    select symbol || ' ' || event_at as bar, min(value) as lowest, max(value) as highest
+    from elsewhere group by symbol, event_at having count(*) >= {LEAST_VENUES - 1}
+),
+candidates as (
+    select row_no, bar, value from staged join spans on spans.bar = symbol || ' ' || event_at
+    where greatest(value - lowest, highest - value) > {LEAST_BPS} / 1e4 * least(value, lowest)
+),
 quotes as (
-    select row_no, value as own, value from staged
+    select row_no, value as own, value from candidates
     union all
-    select staged.row_no, staged.value, elsewhere.value from staged join elsewhere using (symbol, event_at)
+    select candidates.row_no, candidates.value, elsewhere.value
+    from candidates join elsewhere on candidates.bar = elsewhere.symbol || ' ' || elsewhere.event_at
 ),
 middles as (
     select row_no, own, percentile_cont(0.5) within group (order by value) as median

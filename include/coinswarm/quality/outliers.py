@@ -61,24 +61,23 @@ points as (
     union all select row_no, symbol, event_at, value from staged
 ),
 returns as (
-    select row_no, symbol, (row_number() over series - 1) / {BLOCK} as block,
+    select row_no, symbol || ' ' || (row_number() over series - 1) / {BLOCK} as bucket,
+        symbol, (row_number() over series - 1) / {BLOCK} as block,
         case when event_at - lag(event_at) over series = {literal(step)}
             then ln(value) - ln(lag(value) over series) end as change
     from points window series as (partition by symbol order by event_at, row_no)
 ),
-earlier as (
-    select symbol, block + ahead as block, change
-    from returns, (values (1), (2)) as two (ahead) where change is not null
-),
 medians as (
-    select symbol, block, percentile_cont(0.5) within group (order by change) as median
-    from earlier group by symbol, block having count(*) >= {LEAST_RETURNS}
+    select symbol || ' ' || block + ahead as bucket, array_agg(change) as changes,
+        percentile_cont(0.5) within group (order by change) as median
+    from returns, (values (1), (2)) as two (ahead) where change is not null
+    group by symbol, block + ahead having count(*) >= {LEAST_RETURNS}
 ),
-baselines as (
-    select symbol, block, median,
-        percentile_cont(0.5) within group (order by abs(earlier.change - medians.median)) as mad
-    from medians join earlier using (symbol, block) group by symbol, block, median
+baselines as materialized (
+    select bucket, median,
+        (select percentile_cont(0.5) within group (order by abs(one - median)) from unnest(changes) as one) as mad
+    from medians
 )
-select returns.row_no from returns join baselines using (symbol, block)
+select returns.row_no from returns join baselines using (bucket)
 where returns.row_no is not null
   and 0.6745 * abs(returns.change - baselines.median) > {THRESHOLD} * greatest(baselines.mad, {LEAST_MAD})"""
