@@ -96,7 +96,7 @@ def land(batch: Batch, resolve: Resolver, *, now: datetime | None = None) -> Lan
     with database.connect(resolve("pg_ingest"), autocommit=True) as connection:
         landed = {_request_key(request) for _, request in _landed(connection, batch)}
         fetch = fetcher(spec, provider)
-        for request in requests_of(spec, feed, window, batch.symbols):
+        for request in map(fetch.prepare, requests_of(spec, feed, window, batch.symbols)):
             if _request_key(request) in landed:
                 continue
             fetched = fetch.get(request)
