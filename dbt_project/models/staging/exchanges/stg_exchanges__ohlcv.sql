@@ -1,0 +1,26 @@
+select
+  source,
+  symbol,
+  event_at,
+  published_at,
+  received_at,
+  available_at,
+  available_basis,
+  is_tombstone,
+  timeframe,
+  open,
+  high,
+  low,
+  close,
+  volume_base,
+  volume_quote,
+  trade_count,
+  taker_buy_base,
+  taker_buy_quote,
+  known_at,
+  batch_id,
+  record_hash,
+  schema_version,
+  quality_score
+from {{ source('raw_exchanges', 'ohlcv') }}
+where known_at <= {{ as_of() }}

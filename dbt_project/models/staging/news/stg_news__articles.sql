@@ -1,0 +1,27 @@
+select
+  source,
+  symbol,
+  event_at,
+  published_at,
+  received_at,
+  available_at,
+  available_basis,
+  is_tombstone,
+  article_id,
+  url,
+  domain,
+  title,
+  language,
+  assets,
+  themes,
+  tone,
+  positive_pct,
+  negative_pct,
+  word_count,
+  known_at,
+  batch_id,
+  record_hash,
+  schema_version,
+  quality_score
+from {{ source('raw_news', 'articles') }}
+where known_at <= {{ as_of() }}

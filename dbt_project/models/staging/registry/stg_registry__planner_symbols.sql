@@ -1,0 +1,8 @@
+select
+  planner_symbol,
+  role,
+  source,
+  instrument,
+  rank,
+  reason
+from {{ source('registry', 'planner_symbols') }}

@@ -1,0 +1,56 @@
+"""Puts revisions into raw as the owner, without landing and gate: what dbt reads, and nothing else, is the subject."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg
+from psycopg import sql
+
+from coinswarm.datasets import AFTER, BEFORE, dataset_named
+from coinswarm.datasets._model import Kind
+
+
+def insert(
+    connection: psycopg.Connection[Any],
+    dataset_name: str,
+    rows: Iterable[Mapping[str, Any]],
+    *,
+    known_at: datetime,
+    **shared: Any,
+) -> UUID:
+    """Insert revisions known since `known_at`; `shared` are columns that all rows have in common. Commits."""
+    dataset = dataset_named(dataset_name)
+    batch = uuid4()
+    columns = (*BEFORE, *dataset.columns, *AFTER)
+    defaults = {
+        "received_at": known_at, "available_basis": "observed", "is_tombstone": False, "known_at": known_at,
+        "batch_id": batch, "schema_version": 1, "symbol": "global",
+    }  # fmt: skip
+    filled = [{**defaults, **shared, **row} for row in rows]
+    partition_by = dataset.partition_by
+    moments = list({row[partition_by] for row in filled})
+    connection.execute("select ops.ensure_partitions(%s, %s)", (dataset_name, moments))
+    names = sql.SQL(", ").join(sql.Identifier(column.name) for column in columns)
+    with (
+        connection.cursor() as cursor,
+        cursor.copy(sql.SQL("copy {} ({}) from stdin").format(sql.Identifier("raw", dataset_name), names)) as copy,
+    ):
+        for row in filled:
+            digest = hashlib.sha256(repr(sorted(row.items(), key=lambda item: item[0])).encode()).digest()
+            values = {**row, "record_hash": digest}
+            copy.write_row(
+                [
+                    json.dumps(values[column.name])
+                    if column.kind is Kind.JSON and values.get(column.name) is not None
+                    else values.get(column.name)
+                    for column in columns
+                ]
+            )
+    connection.commit()
+    return batch
