@@ -352,6 +352,7 @@ def _store(
         found.setdefault(finding.check, []).append(_as_json(finding))
     verdict = {
         "batch": suite.batch.to_json(),
+        "expected_symbols": list(suite.expected_symbols),
         "expected_slots": measures.expected,
         "coverage": suite.calendar.coverage.value,
         "reasons": list(report.reasons),

@@ -32,6 +32,7 @@ class Suite:
     name: str
     dataset: Dataset
     batch: Batch
+    expected_symbols: tuple[str, ...]
     checks: tuple[Check, ...]
     calendar: Calendar
 
@@ -70,7 +71,7 @@ def suite_of(dataset: Dataset, batch: Batch, expected_symbols: tuple[str, ...] =
         *outlier_checks(dataset, batch),
         *cross_venue_checks(dataset, batch),
     )
-    return Suite(f"{batch.source}.{batch.feed}", dataset, batch, checks, calendar)
+    return Suite(f"{batch.source}.{batch.feed}", dataset, batch, expected_symbols, checks, calendar)
 
 
 def load_great_expectations() -> Any:
