@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
+from typing import Any
 
 from coinswarm.datasets.records import FieldError
+from coinswarm.sources.reading import epoch_ms
 from coinswarm.timeframes import EPOCH, floor
 
 HOUR = timedelta(hours=1)
@@ -32,22 +34,56 @@ def settlement_hour(exact: datetime, name: str) -> datetime:
     return hour
 
 
-def intervals(settlements: Iterable[datetime]) -> dict[datetime, Decimal]:
-    """Interval in hours that each settlement (a full hour) closed: the time since the one before it.
+def settlements(rows: Iterable[Any], key: str) -> list[datetime | None]:
+    """Settlement hours of a page in body order, None where a row does not tell (it is rejected when it is built)."""
+    found: list[datetime | None] = []
+    for row in rows:
+        try:
+            found.append(settlement_hour(epoch_ms(row, key), key))
+        except FieldError:
+            found.append(None)
+    return found
+
+
+def intervals(page: Sequence[datetime | None]) -> dict[datetime, Decimal]:
+    """Interval in hours that each settlement of a page closed: the time since the one before it.
 
     The first one takes the time to the next. A distance that no venue uses (a missing row) counts as unknown, and an
-    unknown interval is 8 h, or less where the time is not on the 8 h grid.
+    unknown interval is 8 h, or less where the time is not on the 8 h grid. Beside an unreadable row nothing is assumed:
+    a settlement whose other neighbour does not tell either is left out.
     """
-    ordered = sorted(set(settlements))
+    complete = None not in page
+    ordered = sorted({moment for moment in page if moment}) if complete else _oldest_first(page)
     result: dict[datetime, Decimal] = {}
     for before, moment in pairwise(ordered):
+        if before is None or moment is None:
+            continue
         hours = (moment - before) / HOUR
         if hours in KNOWN_HOURS:
             result[moment] = Decimal(int(hours))
             result.setdefault(before, result[moment])
-    for moment in ordered:
-        result.setdefault(moment, interval_by_grid(moment))
+    if complete:
+        for alone in ordered:
+            if alone is not None:
+                result.setdefault(alone, interval_by_grid(alone))
     return result
+
+
+def interval_of(settlement: datetime, known: dict[datetime, Decimal]) -> Decimal:
+    """Interval of a settlement among those of its page.
+
+    Raises:
+        FieldError: the page does not tell it.
+    """
+    try:
+        return known[settlement]
+    except KeyError:
+        raise FieldError("interval_hours", "unknown, because the row beside is unreadable") from None
+
+
+def _oldest_first(page: Sequence[datetime | None]) -> Sequence[datetime | None]:
+    readable = [moment for moment in page if moment is not None]
+    return page if readable == sorted(readable) else tuple(reversed(page))
 
 
 def interval_by_grid(settlement: datetime) -> Decimal:

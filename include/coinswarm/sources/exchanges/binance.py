@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -24,11 +24,20 @@ from coinswarm.sources.exchanges._funding import (
     LEAD_IN,
     LEAD_IN_ROWS,
     interval_by_grid,
+    interval_of,
     intervals,
     settlement_hour,
+    settlements,
 )
 from coinswarm.sources.exchanges._ratios import period_of
-from coinswarm.sources.exchanges._symbols import asked_market, asked_symbol, in_window, listed_symbol, symbol_of_row
+from coinswarm.sources.exchanges._symbols import (
+    GLOBAL,
+    asked_market,
+    asked_symbol,
+    in_window,
+    listed_symbol,
+    symbol_of_row,
+)
 from coinswarm.sources.reading import (
     decimal,
     each,
@@ -191,12 +200,12 @@ def _predicted_requests(instrument: Instrument | None, window: Window) -> Iterat
 def parse_funding_rates(body: bytes, request: Request) -> Iterator[Record | Rejected]:
     """Settled rates (`fundingRate` rows) and the running estimate (`premiumIndex`: rows with `lastFundingRate`)."""
     rows = _rows(body, request, single="lastFundingRate")
-    hours = intervals(_settlements(rows))
+    hours = intervals(settlements(rows, "fundingTime"))
 
     def build(row: Any) -> Record | None:
-        symbol = symbol_of_row(request, text(row, "symbol"), DERIVATIVES)
         if "lastFundingRate" in row:
-            return _predicted(row, symbol)
+            return _predicted(row, request)
+        symbol = symbol_of_row(request, text(row, "symbol"), DERIVATIVES)
         exact = epoch_ms(row, "fundingTime")
         settled = settlement_hour(exact, "fundingTime")
         if not in_window(request, settled):
@@ -207,7 +216,7 @@ def parse_funding_rates(body: bytes, request: Request) -> Iterator[Record | Reje
             {
                 "kind": "settled",
                 "rate": decimal(row, "fundingRate"),
-                "interval_hours": hours[settled],
+                "interval_hours": interval_of(settled, hours),
                 "settled_at": exact,
                 "mark_price": optional_decimal(row, "markPrice"),
             },
@@ -216,21 +225,14 @@ def parse_funding_rates(body: bytes, request: Request) -> Iterator[Record | Reje
     return each(rows, build)
 
 
-def _predicted(row: Any, symbol: str) -> Record | None:
+def _predicted(row: Any, request: Request) -> Record | None:
     if row["lastFundingRate"] == "":
         return None  # a dated future pays none
+    symbol = symbol_of_row(request, text(row, "symbol"), DERIVATIVES)
     following = settlement_hour(epoch_ms(row, "nextFundingTime"), "nextFundingTime")
     rate = decimal(row, "lastFundingRate")
     values = {"kind": "predicted", "rate": rate, "interval_hours": interval_by_grid(following)}
     return Record(symbol, following, values)
-
-
-def _settlements(rows: list[Any]) -> Iterator[datetime]:
-    for row in rows:
-        try:
-            yield settlement_hour(epoch_ms(row, "fundingTime"), "fundingTime")
-        except FieldError:
-            continue  # rejected with its reason when the row is built
 
 
 # ---- open interest and ratios
@@ -282,7 +284,9 @@ def _statistics_symbol(row: Any, request: Request) -> str:
             raise FieldError("pair", f"row is about {pair[:40]!r} {str(contract)[:40]!r}, asked was another contract")
         return asked_symbol(request)
     if contract not in ("", "PERPETUAL"):
-        raise FieldError("contractType", f"{str(contract)[:40]!r} does not tell the expiry")
+        if request.symbol in ("", GLOBAL) or request.symbol.endswith("-PERP"):
+            raise FieldError("contractType", f"{str(contract)[:40]!r} does not tell the expiry")
+        return request.symbol
     return symbol_of_row(request, f"{pair}_PERP", ("coinm",))
 
 
@@ -296,8 +300,9 @@ def parse_open_interest(body: bytes, request: Request) -> Iterator[Record | Reje
         if not in_window(request, moment):
             return None
         amount, value = decimal(row, "sumOpenInterest"), decimal(row, "sumOpenInterestValue")
-        if "pair" in row:
-            size = contract_size(request if request.venue_symbol else _named(request, f"{row['pair']}_PERP"))
+        if request.market == "coinm" or "pair" in row:
+            pair = text(row, "pair")
+            size = contract_size(request if request.venue_symbol else replace(request, venue_symbol=f"{pair}_PERP"))
             base, dollars = value, amount * size
         else:
             base, dollars = amount, value
@@ -310,15 +315,11 @@ def parse_open_interest(body: bytes, request: Request) -> Iterator[Record | Reje
     return each(rows, build)
 
 
-def _named(request: Request, venue_symbol: str) -> Request:
-    return replace(request, venue_symbol=venue_symbol)
-
-
 def parse_long_short_ratios(body: bytes, request: Request) -> Iterator[Record | Rejected]:
     """Account, position and taker ratios; a loose body without its endpoint is read as that of all accounts."""
     rows = _rows(body, request)
     period = period_of(rows, request, lambda row: epoch_ms(row, "timestamp"))
-    asked_kind = _RATIO_KINDS.get(request.endpoint.partition("Get")[2], "" if request.endpoint else "global_accounts")
+    asked_kind = _asked_ratio(request)
 
     def build(row: Any) -> Record | None:
         symbol = _statistics_symbol(row, request)
@@ -328,6 +329,13 @@ def parse_long_short_ratios(body: bytes, request: Request) -> Iterator[Record | 
         return Record(symbol, moment, {"period": period, **_ratio(row, asked_kind)})
 
     return each(rows, build)
+
+
+def _asked_ratio(request: Request) -> str:
+    # By ccxt's method, or by the path of a recorded address.
+    endpoint = request.endpoint.lower()
+    named = (kind for name, kind in _RATIO_KINDS.items() if endpoint.endswith(name.lower()))
+    return next(named, "" if endpoint else "global_accounts")
 
 
 def _ratio(row: Any, asked_kind: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -25,8 +25,10 @@ from coinswarm.sources.exchanges._funding import (
     LEAD_IN,
     LEAD_IN_ROWS,
     interval_by_grid,
+    interval_of,
     intervals,
     settlement_hour,
+    settlements,
 )
 from coinswarm.sources.exchanges._ratios import period_of
 from coinswarm.sources.exchanges._symbols import asked_symbol, in_window, listed_symbol, symbol_of_row
@@ -145,9 +147,11 @@ def parse_funding_rates(body: bytes, request: Request) -> Iterator[Record | Reje
     """Settled rates (`fundingRateTimestamp` rows), and the running estimate of tickers (`nextFundingTime` rows)."""
     result = _result(body, request)
     rows = _list(result, request)
-    hours = intervals(_settlements(rows))
+    hours = intervals(settlements(rows, "fundingRateTimestamp"))
 
     def build(row: Any) -> Record | None:
+        if "nextFundingTime" in row and item(row, "fundingRate") == "":
+            return None  # a dated future pays none
         symbol = symbol_of_row(_with_category(result, request), text(row, "symbol"), DERIVATIVES)
         if "nextFundingTime" in row:
             return _predicted(row, symbol)
@@ -161,7 +165,7 @@ def parse_funding_rates(body: bytes, request: Request) -> Iterator[Record | Reje
             {
                 "kind": "settled",
                 "rate": decimal(row, "fundingRate"),
-                "interval_hours": hours[settled],
+                "interval_hours": interval_of(settled, hours),
                 "settled_at": exact,
             },
         )
@@ -169,9 +173,7 @@ def parse_funding_rates(body: bytes, request: Request) -> Iterator[Record | Reje
     return each(rows, build)
 
 
-def _predicted(row: Any, symbol: str) -> Record | None:
-    if item(row, "fundingRate") == "":
-        return None  # a dated future pays none
+def _predicted(row: Any, symbol: str) -> Record:
     following = settlement_hour(epoch_ms(row, "nextFundingTime"), "nextFundingTime")
     hours = optional_decimal(row, "fundingIntervalHour")
     return Record(
@@ -183,14 +185,6 @@ def _predicted(row: Any, symbol: str) -> Record | None:
             "interval_hours": interval_by_grid(following) if hours is None else hours,
         },
     )
-
-
-def _settlements(rows: list[Any]) -> Iterator[datetime]:
-    for row in rows:
-        try:
-            yield settlement_hour(epoch_ms(row, "fundingRateTimestamp"), "fundingRateTimestamp")
-        except FieldError:
-            continue  # rejected with its reason when the row is built
 
 
 # ---- open interest and ratios

@@ -25,8 +25,10 @@ from coinswarm.sources.exchanges._funding import (
     LEAD_IN,
     LEAD_IN_ROWS,
     interval_by_grid,
+    interval_of,
     intervals,
     settlement_hour,
+    settlements,
 )
 from coinswarm.sources.exchanges._ratios import period_of
 from coinswarm.sources.exchanges._symbols import asked_market, asked_symbol, in_window, listed_symbol, symbol_of_row
@@ -153,7 +155,7 @@ def _predicted_requests(instrument: Instrument | None, window: Window) -> Iterat
 def parse_funding_rates(body: bytes, request: Request) -> Iterator[Record | Rejected]:
     """Settled rates (history: what was realised), and the running estimate (rows with `nextFundingTime`)."""
     rows = _rows(body, request)
-    hours = intervals(_settlements(rows))
+    hours = intervals(settlements(rows, "fundingTime"))
 
     def build(row: Any) -> Record | None:
         symbol = symbol_of_row(request, text(row, "instId"), ("swap",))
@@ -171,7 +173,7 @@ def parse_funding_rates(body: bytes, request: Request) -> Iterator[Record | Reje
             {
                 "kind": "settled",
                 "rate": decimal(row, "fundingRate") if realised is None else realised,
-                "interval_hours": hours[settled],
+                "interval_hours": interval_of(settled, hours),
                 "settled_at": exact,
             },
         )
@@ -186,14 +188,6 @@ def _interval(row: Any, settled: Any) -> Decimal:
     if hours not in KNOWN_HOURS:
         raise FieldError("nextFundingTime", f"{hours} h after fundingTime is not a funding interval")
     return Decimal(hours)
-
-
-def _settlements(rows: list[Any]) -> Iterator[Any]:
-    for row in rows:
-        try:
-            yield settlement_hour(epoch_ms(row, "fundingTime"), "fundingTime")
-        except FieldError:
-            continue  # rejected with its reason when the row is built
 
 
 # ---- open interest and ratios
@@ -314,7 +308,7 @@ def parse_tickers(body: bytes, request: Request) -> Iterator[Record | Rejected]:
     """24 h statistics and the top of the book."""
 
     def build(row: Any) -> Record:
-        spot = text(row, "instType") == "SPOT"
+        spot = _kind(row) is InstrumentKind.SPOT
         return Record(
             _symbol(row, request),
             epoch_ms(row, "ts"),
@@ -351,9 +345,7 @@ def parse_instruments(body: bytes, request: Request) -> Iterator[Record | Reject
     """What OKX trades; `event_at` is the time of listing."""
 
     def build(row: Any) -> Record:
-        kind = _KINDS.get(text(row, "instType"))
-        if kind is None:
-            raise FieldError("instType", f"{row['instType'][:40]!r} is not a known kind")
+        kind = _kind(row)
         base, quote = _pair(row, kind)
         expires = epoch_ms(row, "expTime") if text(row, "expTime") else None
         strike = optional_decimal(row, "stk")
@@ -378,6 +370,13 @@ def parse_instruments(body: bytes, request: Request) -> Iterator[Record | Reject
         )
 
     return each(_rows(body, request), build)
+
+
+def _kind(row: Any) -> InstrumentKind:
+    stated = text(row, "instType")
+    if stated not in _KINDS:
+        raise FieldError("instType", f"{stated[:40]!r} is not a known kind")
+    return _KINDS[stated]
 
 
 def _pair(row: Any, kind: InstrumentKind) -> tuple[str, str]:
