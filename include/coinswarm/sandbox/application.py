@@ -165,7 +165,7 @@ def _clear_revisions(sandbox: Sandbox, _: Any) -> dict[str, Any]:
 
 def _set_clock(sandbox: Sandbox, body: Any) -> dict[str, Any]:
     now = body["now"]
-    sandbox.world.clock.set(None if now is None else datetime.fromtimestamp(_milliseconds(now) / 1000).astimezone())
+    sandbox.world.clock.set_milliseconds(None if now is None else _milliseconds(now))
     return {"now_ms": sandbox.world.now()}
 
 

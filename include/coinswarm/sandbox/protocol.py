@@ -63,13 +63,13 @@ class Clock:
 
     def __init__(self, now: datetime | None = None) -> None:
         """Follow the wall clock, or stand at `now` (aware)."""
-        self._fixed = None if now is None else round(now.timestamp() * 1000)
         self._lock = Lock()
+        self.set_milliseconds(None if now is None else round(now.timestamp() * 1000))
 
-    def set(self, now: datetime | None) -> None:
-        """Stand at `now`, or follow the wall clock again."""
+    def set_milliseconds(self, now: int | None) -> None:
+        """Stand at `now`, or follow the wall clock (again)."""
         with self._lock:
-            self._fixed = None if now is None else round(now.timestamp() * 1000)
+            self._fixed = now
 
     def __call__(self) -> int:
         """Milliseconds since the epoch."""

@@ -196,7 +196,7 @@ def columns(seed: int, listing: Listing, step: int, start: int, end: int, now: i
         minute = now // MINUTE * MINUTE
         if minute > running:
             parts.append(minutes(seed, listing, running // MINUTE, minute // MINUTE))
-        parts.append(_unfinished(minutes(seed, listing, minute // MINUTE, minute // MINUTE + 1), now - minute))
+        parts.append(_unfinished(listing, minutes(seed, listing, minute // MINUTE, minute // MINUTE + 1), now - minute))
     bars = _joined(parts)
     shift += _MONDAY if step % _WEEK == 0 else 0
     slots = (bars.open_ms - shift) // step
@@ -204,11 +204,17 @@ def columns(seed: int, listing: Listing, step: int, start: int, end: int, now: i
     return combine(bars, starts, slots[starts] * step + shift)
 
 
-def _unfinished(bar: Columns, elapsed: int) -> Columns:
+def _unfinished(listing: Listing, bar: Columns, elapsed: int) -> Columns:
     """The first `elapsed` milliseconds of a minute: inside the final bar's range, with a share of its volume."""
     opened, closed = bar.open, bar.open + (bar.close - bar.open) * elapsed // MINUTE
-    part = {name: getattr(bar, name) * elapsed // MINUTE for name in Columns.__slots__[5:]}
-    return Columns(bar.open_ms, opened, np.maximum(opened, closed), np.minimum(opened, closed), closed, **part)
+    lots, trades = bar.lots * elapsed // MINUTE, bar.trades * elapsed // MINUTE
+    lots = np.where(trades == 0, 0, lots)
+    taker = np.where(bar.lots == 0, 0, lots * bar.taker_base // np.maximum(bar.base, 1))
+    scale, middle = units(listing), (opened + closed) // 2
+    base, quote = _amounts(listing, scale, lots, middle)
+    taker_base, taker_quote = _amounts(listing, scale, taker, middle)
+    high, low = np.maximum(opened, closed), np.minimum(opened, closed)
+    return Columns(bar.open_ms, opened, high, low, closed, lots, base, quote, trades, taker_base, taker_quote)
 
 
 def as_bars(listing: Listing, bars: Columns) -> list[Bar]:
