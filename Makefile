@@ -90,7 +90,7 @@ docs: setup ## Render dbt docs and Data Docs of the running platform (`make docs
 lock: ## Resolve requirements*.in again into the two locks
 	@uv=$$(bash include/tools/uv.sh); \
 	for name in requirements requirements-dev; do \
-	  "$$uv" pip compile $$name.in --python-version 3.11 --generate-hashes --no-strip-extras --no-header --no-annotate --quiet -o $$name.txt; \
+	  "$$uv" pip compile $$name.in --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-header --no-annotate --quiet -o $$name.txt; \
 	done
 
 .PHONY: help

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -12,6 +13,9 @@ from pathlib import Path
 
 import pytest
 import pytest_socket
+
+# `from tests.conftest import Warehouse` must give this module, not run it again.
+sys.modules.setdefault("tests.conftest", sys.modules[__name__])
 
 # Before anything imports Airflow, dbt or Great Expectations: no folder in $HOME, no telemetry.
 _HOME = Path(tempfile.mkdtemp(prefix="coinswarm-tests-"))
@@ -144,5 +148,6 @@ def redis_connection(redis_server: Connection) -> Connection:
         password=redis_server.password or None,
         db=int(redis_server.schema),
     ) as client:
-        client.flushdb()
+        for key in client.scan_iter():
+            client.delete(key)
     return redis_server

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import json
 import os
 import shlex
@@ -15,9 +14,19 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import coinswarm
 from coinswarm.errors import UserError
-from coinswarm.local import airflow, airflow_settings, ports, postgres, redis, rendering, s3, settings, supervision
+from coinswarm.local import (
+    airflow,
+    airflow_settings,
+    ports,
+    postgres,
+    redis,
+    rendering,
+    s3,
+    settings,
+    store,
+    supervision,
+)
 from coinswarm.local.files import write_private
 from coinswarm.local.programs import NotReady, Program, end_of_log
 from coinswarm.local.settings import REPOSITORY, Installation
@@ -173,7 +182,6 @@ def environment(install: Installation) -> dict[str, str]:
     return inherited | {
         "AIRFLOW_HOME": str(install.airflow_home),
         "COINSWARM_HOME": str(install.home),
-        "COINSWARM_PROFILE": install.profile,
         "COINSWARM_CONNECTIONS": str(install.connections_file),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
         "GX_ANALYTICS_ENABLED": "False",
@@ -250,7 +258,7 @@ def _start(install: Installation, programs: list[Program], say: Say) -> tuple[st
 
 
 def _continue(install: Installation, programs: list[Program], say: Say) -> tuple[str, ...]:
-    if _store_stamp() != _applied_stamp(install):
+    if store.stamp() != _applied_stamp(install):
         say("applying new migrations")
         _migrate_store(install)
     started = supervision.start_programs(install.home, [program.name for program in programs])
@@ -261,26 +269,8 @@ def _continue(install: Installation, programs: list[Program], say: Say) -> tuple
 
 
 def _migrate_store(install: Installation) -> None:
-    from dataclasses import replace
-
-    import psycopg
-
-    from coinswarm.storage import reference
-    from coinswarm.storage.migrate import migrate
-
-    owner = replace(install.owner, schema="warehouse")
-    migrate(owner.dsn)
-    for role in settings.ROLES:
-        postgres.set_password(owner, role, getattr(install.secrets, f"postgres_{role}"))
-    with psycopg.connect(owner.dsn) as conn:
-        reference.load(conn)
-    write_private(install.home / "store.stamp", _store_stamp())
-
-
-def _store_stamp() -> str:
-    package = Path(coinswarm.__file__).parent
-    files = sorted([*package.glob("storage/migrations/*.sql"), *package.glob("registry/*.csv")])
-    return hashlib.sha256(b"\0".join(path.name.encode() + path.read_bytes() for path in files)).hexdigest()
+    store.prepare_store(install.owner, {role: getattr(install.secrets, f"postgres_{role}") for role in settings.ROLES})
+    write_private(install.home / "store.stamp", store.stamp())
 
 
 def _applied_stamp(install: Installation) -> str:

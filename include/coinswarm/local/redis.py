@@ -43,7 +43,7 @@ def write_settings(folder: Path, password: str, *, durable: bool = True) -> None
         "databases 16",
     ]
     digest = hashlib.sha256(password.encode()).hexdigest()
-    rights = "~* &* +@all -@admin -@dangerous +info +keys +flushdb +sort"
+    rights = "~* &* +@all -@admin -@dangerous +info"
     write_private(folder / "users.acl", f"user default off\nuser {USER} on #{digest} {rights}\n")
     write_private(folder / "redis.conf", "\n".join(lines) + "\n")
 

@@ -188,21 +188,21 @@ def default_home(profile: str) -> Path:
     """
     if profile not in PROFILES:
         raise UserError(f"there is no profile {profile!r}: {', '.join(PROFILES)}")
-    given = os.environ.get("COINSWARM_HOME")
+    given = _environment(profile).get("COINSWARM_HOME")
     return Path(given).expanduser().resolve() if given else REPOSITORY / ".coinswarm" / profile
 
 
 def installation(profile: str, home: Path | None = None) -> Installation:
     """The installation in `home`; its secrets are generated at the first call and kept.
 
-    Reads COINSWARM_* from the environment and from `.env` in the repository, the environment wins.
+    Reads COINSWARM_* from the environment and, if live, from `.env` in the repository; the environment wins.
 
     Raises:
         UserError: the folder belongs to the other profile (live and sandbox data never share a store), or a variable
             has no meaning.
     """
     home = home or default_home(profile)
-    environment = {**_dotenv(), **os.environ}
+    environment = _environment(profile)
     _claim(home, profile)
     return Installation(
         profile=profile,
@@ -266,6 +266,6 @@ def _api_keys(environment: Mapping[str, str]) -> dict[str, str]:
     return {match[1].lower(): value for match, value in matches if match and value}
 
 
-def _dotenv() -> dict[str, str]:
-    values = dotenv.dotenv_values(REPOSITORY / ".env")
-    return {name: value for name, value in values.items() if name.startswith("COINSWARM_") and value}
+def _environment(profile: str) -> dict[str, str]:
+    file = dotenv.dotenv_values(REPOSITORY / ".env") if profile == "live" else {}
+    return {**{name: value for name, value in file.items() if value}, **os.environ}
