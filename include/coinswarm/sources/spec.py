@@ -135,7 +135,8 @@ class SourceSpec:
     name. `api_key` tells the HTTP client where the connection's password goes. `rate_limit_statuses` maps the HTTP
     statuses that mean "slow down" to the seconds to wait where the answer has no `Retry-After`. `with_key` turns a
     keyless request into the one that is sent where the connection has a key. With `absent_after`, a 404 means "not yet
-    there" until so long after the request's end, and from then on "there is none": an empty body.
+    there" until so long after the request's end, and from then on "there is none": an empty body. `market_paths` maps parts of
+    addresses to API sections, for recorded payloads.
     """
 
     slug: str
@@ -151,9 +152,14 @@ class SourceSpec:
     with_key: Callable[[Request], Request] | None = None
     absent_after: timedelta | None = None
     rate_limit_statuses: Mapping[int, float] = field(default_factory=lambda: {429: 30.0, 418: 120.0})
+    market_paths: Mapping[str, str] = field(default_factory=dict)
     key_required: bool = False
     enabled: bool = True
     tier: int = 1
+
+    def market_of(self, url: str) -> str:
+        """API section that a recorded address belongs to, by `market_paths`; empty if it tells none."""
+        return next((market for part, market in self.market_paths.items() if part in url), "")
 
     @property
     def connection_id(self) -> str:

@@ -526,5 +526,6 @@ SPEC = SourceSpec(
     parsers={"trades": parse_trades, "order_books": parse_order_books, "tickers": parse_tickers},
     # USD-M and COIN-M share 2,400 weight a minute and address; a page of 1,000 bars weighs 5. ccxt waits by weight.
     requests_per_second=8,
+    market_paths={"/fapi/": "usdm", "/dapi/": "coinm", "/api/v": "spot"},
     hosts=("api.binance.com", "fapi.binance.com", "dapi.binance.com", "data-api.binance.vision"),
 )
