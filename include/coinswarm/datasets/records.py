@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from dataclasses import field as declared
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -43,7 +44,7 @@ class Rejected:
     row: int
     field: str
     reason: str
-    payload: Any = field(repr=False, default=None)
+    payload: Any = declared(repr=False, default=None)
 
 
 class FieldError(ValueError):

@@ -1,4 +1,4 @@
-"""A payload in a file, parsed as a task would: what `coinswarm parse` prints and operators use on quarantined bodies."""
+"""A payload in a file, parsed as a task would: what `coinswarm parse` prints of a quarantined body."""
 
 from __future__ import annotations
 
@@ -97,6 +97,8 @@ def _request(spec: SourceSpec, dataset: str, payload: Payload, symbol: str, time
     venue_symbol, market = payload.venue_symbol, spec.market_of(payload.url)
     instrument = _instrument(spec, symbol, venue_symbol, market)
     if instrument is not None:
+        if venue_symbol not in ("", instrument.venue_symbol):
+            raise UserError(f"the payload is about {venue_symbol[:40]!r}, {symbol} is {instrument.venue_symbol!r}")
         symbol, venue_symbol, market = instrument.symbol, instrument.venue_symbol, instrument.market
     return Request(
         source=spec.slug,

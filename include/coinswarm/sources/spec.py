@@ -135,8 +135,8 @@ class SourceSpec:
     name. `api_key` tells the HTTP client where the connection's password goes. `rate_limit_statuses` maps the HTTP
     statuses that mean "slow down" to the seconds to wait where the answer has no `Retry-After`. `with_key` turns a
     keyless request into the one that is sent where the connection has a key. With `absent_after`, a 404 means "not yet
-    there" until so long after the request's end, and from then on "there is none": an empty body. `market_paths` maps parts of
-    addresses to API sections, for recorded payloads.
+    there" until so long after the request's end, and from then on "there is none": an empty body. `market_paths` maps
+    parts of addresses to API sections, for recorded payloads.
     """
 
     slug: str
