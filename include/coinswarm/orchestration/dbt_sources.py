@@ -1,4 +1,4 @@
-"""Writes dbt's sources and staging models from the dataset declarations: `python -m coinswarm.orchestration.dbt_sources`.
+"""Writes dbt's sources and staging models from the declarations: `python -m coinswarm.orchestration.dbt_sources`.
 
 A test compares the files with the declarations, so that a new column cannot be forgotten. Only these staging models
 call `source()`; each selects what was known at the run's watermark, one row per raw revision.

@@ -345,12 +345,12 @@ def _freshen_statistics(transform: Connection, nodes: tuple[NodeResult, ...]) ->
 def _empty_schema(transform: Connection, schema: str) -> None:
     with psycopg.connect(transform.dsn) as connection:
         rows = connection.execute(
-            "select relname, relkind from pg_class where relnamespace = %s::regnamespace and relkind in ('r', 'v')",
+            "select relname, relkind::text from pg_class where relnamespace = %s::regnamespace and relkind in ('r', 'v')",
             (schema,),
         ).fetchall()
         for name, kind in rows:
-            drop = "drop table if exists {} cascade" if kind in ("r", b"r") else "drop view if exists {} cascade"
-            connection.execute(sql.SQL(drop).format(sql.Identifier(schema, name)))  # type: ignore[arg-type]
+            drop = sql.SQL("drop view if exists {} cascade" if kind == "v" else "drop table if exists {} cascade")
+            connection.execute(drop.format(sql.Identifier(schema, name)))
 
 
 def _compare(

@@ -3,6 +3,7 @@
 select
   definitions.feature || coalesce('_' || venues.source, '') as feature,
   definitions.feature_group,
+  definitions.scope,
   definitions.mart,
   definitions.column_name,
   venues.source as venue,

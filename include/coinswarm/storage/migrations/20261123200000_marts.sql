@@ -21,5 +21,8 @@ SELECT ops.make_append_only('ops.mart_watermarks');
 GRANT SELECT, INSERT ON ops.mart_watermarks TO transform;
 GRANT SELECT ON ops.mart_watermarks TO planner, auditor;
 
+-- The surface of one hour is over all options of an asset, which the key does not lead to.
+CREATE INDEX option_quotes_underlying ON raw.option_quotes (underlying, event_at);
+
 -- migrate:down
 DO $$ BEGIN RAISE EXCEPTION 'the store is append-only: migrations are not taken back, write a new one'; END $$;
