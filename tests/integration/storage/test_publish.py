@@ -11,13 +11,13 @@ from decimal import Decimal
 import psycopg
 import pyarrow.parquet as pq
 import pytest
+from tests.integration.storage.batches import NOON, bar, closes, new_batch, published, revisions, staged
 
 from coinswarm.datasets import STORED, dataset_named
 from coinswarm.datasets.records import Record
 from coinswarm.errors import StoreUnavailable, UserError
 from coinswarm.storage import parquet
 from coinswarm.storage.publish import publish
-from tests.integration.storage.batches import NOON, bar, closes, new_batch, published, revisions, staged
 
 pytestmark = pytest.mark.integration
 
