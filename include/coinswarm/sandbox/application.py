@@ -70,7 +70,7 @@ class Sandbox:
         with self.lock:
             self.struck[f"{fault.kind} {where}"] += 1
         if fault.kind in ("rate_limit", "server_error", "status"):
-            return spoil(Reply(b""), fault), fault
+            return spoil(Reply(b""), fault, call.host), fault
         return spoil(self._provider(call), fault), fault
 
     def _provider(self, call: Call) -> Reply:

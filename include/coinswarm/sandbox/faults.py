@@ -16,6 +16,16 @@ from coinswarm.sandbox.randomness import key, uniform
 
 KINDS = ("rate_limit", "server_error", "hang", "truncated", "wrong_types", "empty", "status")
 
+# What venues say beside status 429; others get a plain sentence.
+_RATE_LIMIT_BODIES = {
+    "binance.com": '{"code":-1003,"msg":"Too many requests; current limit is 2400 requests per minute."}',
+    "binance.vision": '{"code":-1003,"msg":"Too many requests; current limit is 6000 requests per minute."}',
+    "okx.com": '{"code":"50011","msg":"Too Many Requests","data":[]}',
+    "bybit.com": '{"retCode":10006,"retMsg":"Too many visits. Exceeded the API Rate Limit.","result":{}}',
+    "deribit.com": '{"jsonrpc":"2.0","error":{"message":"too_many_requests","code":10028}}',
+    "kraken.com": '{"error":["EAPI:Rate limit exceeded"]}',
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Fault:
@@ -104,11 +114,12 @@ class Faults:
         return None
 
 
-def spoil(reply: Reply, fault: Fault) -> Reply:
-    """The answer after a fault; `hang` and `truncated` are the connection's affair and change nothing here."""
+def spoil(reply: Reply, fault: Fault, host: str = "") -> Reply:
+    """The answer of `host` after a fault; `hang` and `truncated` are the connection's affair and change nothing here."""
     if fault.kind == "rate_limit":
         headers = {"Retry-After": str(fault.retry_after)}
-        return Reply(fault.body.encode() or b'{"error":"too many requests"}', status=429, headers=headers)
+        usual = _RATE_LIMIT_BODIES.get(".".join(host.split(".")[-2:]), '{"error":"too many requests"}')
+        return Reply((fault.body or usual).encode(), status=429, headers=headers)
     if fault.kind in ("server_error", "status"):
         return Reply(fault.body.encode() or b"upstream error", status=fault.status, content_type="text/plain")
     if fault.kind == "empty":

@@ -224,9 +224,7 @@ def test_revision_when_added_then_only_that_field_of_that_bar_changes() -> None:
     listing = LISTINGS[0]
     start = NOW // HOUR * HOUR - 5 * HOUR
     before = source.bars(listing, HOUR, start, NOW)
-    revisions.add(
-        Revision(listing.venue, listing.market, listing.symbol, HOUR, start + HOUR, "close", before[1].high)
-    )
+    revisions.add(Revision(listing.venue, listing.market, listing.symbol, HOUR, start + HOUR, "close", before[1].high))
     after = source.bars(listing, HOUR, start, NOW)
     assert after[1] == before[1]._replace(close=before[1].high)
     assert [*after[:1], *after[2:]] == [*before[:1], *before[2:]]
