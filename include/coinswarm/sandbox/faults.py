@@ -115,7 +115,7 @@ class Faults:
 
 
 def spoil(reply: Reply, fault: Fault, host: str = "") -> Reply:
-    """The answer of `host` after a fault; `hang` and `truncated` are the connection's affair and change nothing here."""
+    """The answer of `host` after a fault; `hang` and `truncated` are the connection's affair and change nothing."""
     if fault.kind == "rate_limit":
         headers = {"Retry-After": str(fault.retry_after)}
         usual = _RATE_LIMIT_BODIES.get(".".join(host.split(".")[-2:]), '{"error":"too many requests"}')

@@ -137,7 +137,7 @@ KLINES = "api.binance.com/api/v3/klines?symbol=BTCUSDT&interval=1h&limit=5"
 def test_fault_when_rate_limited_then_ccxt_sees_it_once(base: str) -> None:
     exchange = client("binance", base)
     fault(base, kind="rate_limit", path="*/klines", count=1, retry_after=3)
-    with pytest.raises(ccxt.RateLimitExceeded):
+    with pytest.raises(ccxt.DDoSProtection):
         exchange.fetch_ohlcv("BTC/USDT", "1h", limit=1)
     assert len(exchange.fetch_ohlcv("BTC/USDT", "1h", limit=1)) == 1
     fault(base, kind="rate_limit", count=1, retry_after=3)
