@@ -18,9 +18,9 @@ from coinswarm.storage import database
 from coinswarm.storage.publish import stored_result
 from coinswarm.timeframes import Window, duration
 
-# Rows per chunk and instrument: large enough that COPY pays, small enough that a lost chunk costs seconds.
-ROWS_PER_CHUNK = 5_000
-LONGEST_CHUNK = timedelta(days=31)
+# Large enough that COPY and the gate's fixed cost pay, small enough that a lost chunk costs seconds.
+SLOTS_PER_CHUNK = 5_000
+LONGEST_CHUNK = timedelta(days=366)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,5 @@ def work(
 def _parts(spec: SourceSpec, feed: Feed, window: Window, symbols: tuple[str, ...]) -> Iterator[Window]:
     if feed.kinds:
         instruments_of(spec, feed, symbols)
-    length = LONGEST_CHUNK
-    if feed.timeframe:
-        length = min(length * 12, duration(feed.timeframe) * ROWS_PER_CHUNK)
-    return window.slices(length)
+    slot = duration(feed.timeframe) if feed.timeframe else feed.cadence.period
+    return window.slices(min(LONGEST_CHUNK, slot * SLOTS_PER_CHUNK))

@@ -23,6 +23,8 @@ pytestmark = [pytest.mark.integration, needs_recordings]
 HISTORY = RECORDED / "multi_exchange__ohlcv_funding_8h__1.csv.gz"
 WINDOW = Window(datetime(2023, 1, 1, tzinfo=UTC), datetime(2024, 7, 1, 8, tzinfo=UTC))
 ASSETS = {"bitcoin": "BTC", "ethereum": "ETH"}
+SPOT = ("BTC-USDT", "ETH-USDT")
+PERPETUALS = ("BTC-USDT-PERP", "ETH-USDT-PERP", "BTC-USD-PERP", "ETH-USD-PERP")
 VENUES = ("binance", "bybit", "okx")
 Query = Callable[..., list[tuple[object, ...]]]
 
@@ -55,8 +57,10 @@ def resolve(store: Store) -> Iterator[Resolver]:
 def bring_in(resolve: Resolver, run_id: str) -> Counter[str]:
     totals: Counter[str] = Counter()
     for venue in VENUES:
-        for dataset, timeframe in (("ohlcv", "8h"), ("funding_rates", "")):
-            chunks = plan(venue, dataset, WINDOW, run_id=run_id, resolve=resolve, timeframe=timeframe)
+        for dataset, timeframe, symbols in (("ohlcv", "8h", SPOT + PERPETUALS), ("funding_rates", "", PERPETUALS)):
+            chunks = plan(
+                venue, dataset, WINDOW, run_id=run_id, resolve=resolve, timeframe=timeframe, symbols=symbols
+            )
             for state in work(chunks, resolve):
                 totals.update({name: n for name, n in (state.published or {}).items() if isinstance(n, int)})
     return totals
