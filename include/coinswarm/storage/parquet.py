@@ -67,10 +67,7 @@ def _field(column: Column) -> pa.Field:
 def _copy_csv(conn: Session, dataset: Dataset, batch: Batch, spool: IO[bytes]) -> None:
     expressions = []
     for column in _columns(dataset):
-        if column.kind is Kind.TIMESTAMP:
-            # Microseconds since the epoch: exact, and no reader has to guess a time zone.
-            expressions.append(f"(extract(epoch FROM {column.name}) * 1000000)::bigint")
-        elif column.name == "record_hash":
+        if column.name == "record_hash":
             expressions.append("encode(record_hash, 'hex')")
         else:
             expressions.append(column.name)
@@ -88,9 +85,8 @@ def _read_csv(spool: IO[bytes], dataset: Dataset) -> Any:
         return []
     spool.seek(0)
     columns = _columns(dataset)
-    wire = {
-        column.name: pa.int64() if column.kind in (Kind.TIMESTAMP, Kind.INTEGER) else pa.string() for column in columns
-    }
+    # Times come as `2026-01-01 00:00:00+00`: sessions are in UTC. Booleans come as t and f.
+    wire = {column.name: pa.string() if column.kind is Kind.BOOLEAN else _field(column).type for column in columns}
     return pa_csv.open_csv(
         spool,
         read_options=pa_csv.ReadOptions(

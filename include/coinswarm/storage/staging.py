@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
+from itertools import islice
 from typing import Any, NamedTuple
 
 from psycopg import sql
@@ -54,8 +56,9 @@ def stage(conn: Session, dataset: Dataset, batch: Batch, rows: Iterable[Incoming
         cursor.execute(sql.SQL("DELETE FROM {} WHERE batch_id = %s").format(table), [batch.batch_id])
         statement = sql.SQL("COPY {} ({}) FROM STDIN").format(table, sql.SQL(", ").join(map(sql.Identifier, columns)))
         with cursor.copy(statement) as copy:
-            for row in _lines(dataset, batch, rows):
-                copy.write_row(row)
+            lines = _lines(dataset, batch, rows)
+            while chunk := "".join(islice(lines, _LINES_PER_WRITE)):
+                copy.write(chunk)
         staged = cursor.rowcount
         cursor.execute(
             "INSERT INTO ops.batch_steps (batch_id, step, detail) VALUES (%s, 'staged', %s)",
@@ -64,29 +67,46 @@ def stage(conn: Session, dataset: Dataset, batch: Batch, rows: Iterable[Incoming
     return staged
 
 
-def _lines(dataset: Dataset, batch: Batch, rows: Iterable[Incoming]) -> Iterator[tuple[Any, ...]]:
-    json_columns = {column.name for column in dataset.columns if column.kind is Kind.JSON}
-    names = dataset.column_names
-    tail = (batch.batch_id, dataset.schema_version)
-    for number, (record, received_at, landing_key) in enumerate(row for row in rows if row.record.final):
+def _lines(dataset: Dataset, batch: Batch, rows: Iterable[Incoming]) -> Iterator[str]:
+    # COPY's text format, written here because the driver's general way costs several times more per row.
+    own = [(column.name, _TEXT[column.kind]) for column in dataset.columns]
+    source, tail = _escaped(batch.source), f"{batch.batch_id}\t{dataset.schema_version}"
+    time = _TEXT[Kind.TIMESTAMP]
+    final = (row for row in rows if row.record.final)
+    for number, (record, received_at, landing_key) in enumerate(final):
         values = record.values
-        own = [values.get(name) for name in names]
-        if json_columns:
-            own = [Jsonb(v) if v is not None and n in json_columns else v for n, v in zip(names, own, strict=True)]
-        yield (
-            batch.source,
-            record.symbol,
-            record.event_at,
-            record.published_at,
-            received_at,
-            record.available_at,
-            record.available_basis,
-            record.is_tombstone,
-            *own,
-            *tail,
-            number,
-            landing_key,
-        )
+        fields = [
+            source,
+            _escaped(record.symbol),
+            time(record.event_at),
+            _NULL if record.published_at is None else time(record.published_at),
+            time(received_at),
+            _NULL if record.available_at is None else time(record.available_at),
+            _escaped(record.available_basis),
+            "t" if record.is_tombstone else "f",
+        ]
+        for name, text in own:
+            value = values.get(name)
+            fields.append(_NULL if value is None else text(value))
+        yield "\t".join(fields) + f"\t{tail}\t{number}\t{_escaped(landing_key)}\n"
+
+
+def _escaped(text: str) -> str:
+    return text.translate(_ESCAPES) if _SPECIAL.search(text) else text
+
+
+_NULL = "\\N"
+_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+_SPECIAL = re.compile(r"[\\\t\n\r]")
+_LINES_PER_WRITE = 1_000
+_TEXT: dict[Kind, Callable[[Any], str]] = {
+    Kind.TEXT: _escaped,
+    Kind.NUMERIC: str,
+    Kind.INTEGER: str,
+    Kind.TIMESTAMP: datetime.isoformat,
+    Kind.BOOLEAN: lambda value: "t" if value else "f",
+    Kind.JSON: lambda value: _escaped(json.dumps(value, ensure_ascii=False)),
+}
 
 
 def quarantine(conn: Session, batch: Batch, refusals: Iterable[Refusal], *, stage: str = "parse") -> int:
