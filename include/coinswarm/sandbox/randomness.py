@@ -24,15 +24,15 @@ def key(seed: int, *names: str | int) -> np.uint64:
     return np.uint64(int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little"))
 
 
-def words(series: np.uint64, index: Ints) -> Words:
-    """SplitMix64 of each index: 64 well-mixed bits, shape of `index`."""
+def words(series: np.uint64 | Words, index: Ints) -> Words:
+    """SplitMix64 of each index (of one series, or of one series each): 64 well-mixed bits, shape of `index`."""
     z = series + index.astype(np.uint64) * _GOLDEN
     z = (z ^ (z >> np.uint64(30))) * _MIX_1
     z = (z ^ (z >> np.uint64(27))) * _MIX_2
     return z ^ (z >> np.uint64(31))
 
 
-def uniform(series: np.uint64, index: Ints) -> Floats:
+def uniform(series: np.uint64 | Words, index: Ints) -> Floats:
     """Uniform in [0, 1), shape of `index`."""
     return (words(series, index) >> np.uint64(11)).astype(np.float64) * 2.0**-53
 

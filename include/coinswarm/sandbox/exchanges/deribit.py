@@ -118,6 +118,12 @@ def _funding_history(call: Call, world: World) -> Reply:
     return _ok(rows[-_FUNDING_LARGEST:], world)
 
 
+def _funding_value(call: Call, world: World) -> Reply:
+    listing = _perpetual(call, world)
+    start, end = _range(call, world)
+    return _ok(sum(float(event.rate) for event in world.market.funding(_hourly(listing), start + 1, end + 1)), world)
+
+
 def _hourly(listing: Listing) -> Listing:
     return replace(listing, funding_hours=1)
 
@@ -152,15 +158,35 @@ def _book_summary(call: Call, world: World) -> Reply:
         if kind in ("", "future"):
             rows += [_future_summary(x, world) for x in world.market.listings("deribit") if x.base == currency]
         if kind in ("", "option"):
-            rows += [_option_summary(quote, world) for quote in world.market.options(currency)]
+            index = float(world.market.index_price(currency, "USD"))
+            rows += [_option_summary(quote, index, world.now()) for quote in world.market.options(currency)]
     return _ok(rows, world)
+
+
+def _instrument_summary(call: Call, world: World) -> Reply:
+    name = call.query.get("instrument_name", "")
+    listing = world.market.find("deribit", "perpetual", name)
+    if listing is not None:
+        return _ok([_future_summary(listing, world)], world)
+    quote = _option(name, world)
+    index = float(world.market.index_price(quote.option.asset, "USD"))
+    return _ok([_option_summary(quote, index, world.now())], world)
+
+
+def _option(name: str, world: World) -> OptionQuote:
+    asset = name.split("-")[0]
+    if asset in _CURRENCIES:
+        for quote in world.market.options(asset):
+            if quote.option.name == name:
+                return quote
+    raise _error(world, "wrong format" if name else "value required", "instrument_name")
 
 
 def _middle(bid: float | None, ask: float | None) -> float | None:
     return None if bid is None or ask is None else round((bid + ask) / 2, 6)
 
 
-def _option_summary(quote: OptionQuote, world: World) -> dict[str, Any]:
+def _option_summary(quote: OptionQuote, index: float, now: int) -> dict[str, Any]:
     asset = quote.option.asset
     traded = quote.volume > 0.5
     return {
@@ -179,8 +205,8 @@ def _option_summary(quote: OptionQuote, world: World) -> dict[str, Any]:
         "interest_rate": 0.0,
         "instrument_name": quote.option.name,
         "high": quote.ask if traded else None,
-        "estimated_delivery_price": float(world.market.index_price(asset, "USD")),
-        "creation_timestamp": world.now(),
+        "estimated_delivery_price": index,
+        "creation_timestamp": now,
         "bid_price": quote.bid,
         "base_currency": asset,
         "ask_price": quote.ask,
@@ -221,12 +247,7 @@ def _ticker(call: Call, world: World) -> Reply:
     listing = world.market.find("deribit", "perpetual", name)
     if listing is not None:
         return _ok(_perpetual_ticker(listing, world), world)
-    asset = name.split("-")[0]
-    if asset in _CURRENCIES:
-        for quote in world.market.options(asset):
-            if quote.option.name == name:
-                return _ok(_option_ticker(quote, world), world)
-    raise _error(world, "wrong format" if name else "value required", "instrument_name")
+    return _ok(_option_ticker(_option(name, world), world), world)
 
 
 def _perpetual_ticker(listing: Listing, world: World) -> dict[str, Any]:
@@ -256,9 +277,10 @@ def _perpetual_ticker(listing: Listing, world: World) -> dict[str, Any]:
 
 
 def _option_ticker(quote: OptionQuote, world: World) -> dict[str, Any]:
-    summary = _option_summary(quote, world)
+    now = world.now()
+    summary = _option_summary(quote, float(world.market.index_price(quote.option.asset, "USD")), now)
     return {
-        "timestamp": world.now(),
+        "timestamp": now,
         "stats": {name: summary[name] for name in ("volume_usd", "volume", "price_change", "low", "high")},
         "state": "open",
         "settlement_price": quote.mark,
@@ -412,5 +434,7 @@ ROUTES = (
     _route("get_funding_rate_history", _funding_history),
     _route("get_volatility_index_data", _volatility_index),
     _route("get_book_summary_by_currency", _book_summary),
+    _route("get_book_summary_by_instrument", _instrument_summary),
+    _route("get_funding_rate_value", _funding_value),
     _route("ticker", _ticker),
 )

@@ -85,15 +85,19 @@ def quotes(seed: int, asset: str, now: int) -> list[OptionQuote]:
     level = index_level(seed, asset, now)
     usual = 100.0 * latent.usual_volatility(asset)
     carry = 0.04 + 8 * float(latent.premium(seed, "deribit", asset, np.array([minute], dtype=np.int64))[0])
-    return [
-        _quote(seed, option, spot * math.exp(carry * years), years, level, usual, now)
-        for option in listed(seed, asset, now)
-        if (years := (option.expires_ms - now) / _YEAR_MS) > 0
-    ]
+    chain = [option for option in listed(seed, asset, now) if option.expires_ms > now]
+    names = np.array([key(seed, "option", option.name) for option in chain], dtype=np.uint64)
+    held = uniform(names, np.zeros(len(chain), dtype=np.int64)).tolist()
+    traded = uniform(names, np.full(len(chain), now // HOUR, dtype=np.int64)).tolist()
+    rows = []
+    for option, luck, activity in zip(chain, held, traded, strict=True):
+        years = (option.expires_ms - now) / _YEAR_MS
+        rows.append(_quote(option, spot * math.exp(carry * years), years, level, usual, luck, activity))
+    return rows
 
 
 def _quote(
-    seed: int, option: Option, forward: float, years: float, level: float, usual: float, now: int
+    option: Option, forward: float, years: float, level: float, usual: float, luck: float, activity: float
 ) -> OptionQuote:
     volatility = smile(level, forward, option.strike, years, usual)
     sigma = volatility / 100 * math.sqrt(years)
@@ -108,7 +112,6 @@ def _quote(
     ask = math.ceil((mark + half) / _PRICE_STEP - 1e-9) * _PRICE_STEP
     vega = forward * density * math.sqrt(years) / 100
     width = half * forward / max(vega, 1e-9)
-    luck = uniform(key(seed, "option", option.name), np.array([0, now // HOUR], dtype=np.int64))
     near = math.exp(-2.0 * abs(math.log(option.strike / forward)))
     return OptionQuote(
         option=option,
@@ -119,8 +122,8 @@ def _quote(
         ask=round(ask, 4),
         bid_iv=round(max(0.0, volatility - width), 2) if bid > 0 else 0.0,
         ask_iv=round(min(999.0, volatility + width), 2),
-        open_interest=round(_OPEN_INTEREST[option.asset] * near * float(luck[0]) ** 2, 1),
-        volume=round(_OPEN_INTEREST[option.asset] * 0.05 * near * float(luck[1]) ** 3, 1),
+        open_interest=round(_OPEN_INTEREST[option.asset] * near * luck**2, 1),
+        volume=round(_OPEN_INTEREST[option.asset] * 0.05 * near * activity**3, 1),
         delta=round(side * _normal_cdf(side * d1), 5),
         gamma=round(density / (forward * sigma), 7),
         vega=round(vega, 5),
