@@ -62,6 +62,30 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
+class Counted:
+    """An outcome with its numbers: rows looked at, and rows (or findings) that broke the rule."""
+
+    outcome: Outcome
+    elements: int
+    unexpected: int
+
+    @property
+    def check(self) -> Check:
+        """The check."""
+        return self.outcome.check
+
+    @property
+    def success(self) -> bool:
+        """Whether the check held."""
+        return self.outcome.success
+
+    @property
+    def error(self) -> str:
+        """Why the check could not run, else empty."""
+        return self.outcome.error
+
+
+@dataclass(frozen=True, slots=True)
 class GateReport:
     """Verdict on a batch.
 
@@ -113,7 +137,7 @@ def run_gate(connection: Connection, batch: Batch, *, expected_symbols: Sequence
         published = _earlier_verdict(session, suite)
         if published is not None:
             return published
-        found = validate(connection, suite)
+        found = _counted(session, suite, validate(connection, suite))
         set_aside = [outcome for outcome in found if _sets_rows_aside(outcome)]
         left = found
         samples: list[Finding] = []
@@ -123,7 +147,7 @@ def run_gate(connection: Connection, batch: Batch, *, expected_symbols: Sequence
                 lock_batch(session, batch)
                 _quarantine(session, suite, [outcome.check for outcome in set_aside])
             # What stays is judged anew: it must be clean now, and a bar that was set aside is a bar that is missing.
-            left = validate(connection, suite)
+            left = _counted(session, suite, validate(connection, suite))
         with session.transaction():
             lock_batch(session, batch)
             report, dimensions, measures = _conclude(session, suite, left, samples)
@@ -148,19 +172,30 @@ def _earlier_verdict(session: Session, suite: Suite) -> GateReport | None:
     return GateReport(batch_id, suite.name, True, scored, rows, quarantined, (), (), ())
 
 
-def _sets_rows_aside(outcome: Outcome) -> bool:
+def _counted(session: Session, suite: Suite, outcomes: Iterable[Outcome]) -> list[Counted]:
+    (elements,) = _one(session, f"select count(*) from ({suite.rows}) as batch")
+    counted = []
+    for outcome in outcomes:
+        unexpected = int(not outcome.success)
+        if unexpected and outcome.check.rows and not outcome.error:
+            (unexpected,) = _one(session, f"select count(*) from ({suite.over(outcome.check.rows)}) as failing")
+        counted.append(Counted(outcome, elements, unexpected))
+    return counted
+
+
+def _sets_rows_aside(outcome: Counted) -> bool:
     if outcome.success or outcome.error:
         return False
     return outcome.check.scope is Scope.RECORD and outcome.check.severity is Severity.BLOCK
 
 
-def _merged(found: Iterable[Outcome], left: Iterable[Outcome]) -> list[Outcome]:
+def _merged(found: Iterable[Counted], left: Iterable[Counted]) -> list[Counted]:
     # Stored is what was wrong with the batch as it came; where nothing was set aside, what is true of the rest.
     return [before if _sets_rows_aside(before) else after for before, after in zip(found, left, strict=True)]
 
 
 def _conclude(
-    session: Session, suite: Suite, outcomes: list[Outcome], samples: list[Finding]
+    session: Session, suite: Suite, outcomes: list[Counted], samples: list[Finding]
 ) -> tuple[GateReport, Dimensions, Measures]:
     blocking = [o for o in outcomes if not o.success and (o.check.severity is Severity.BLOCK or o.error)]
     warned = [o for o in outcomes if not o.success and o not in blocking]
@@ -236,7 +271,7 @@ def _quarantine(session: Session, suite: Suite, checks: Sequence[Check]) -> None
     )
 
 
-def _flag(session: Session, suite: Suite, warned: list[Outcome]) -> dict[str, str]:
+def _flag(session: Session, suite: Suite, warned: list[Counted]) -> dict[str, str]:
     # Some of these queries read history: each runs once, for counts and examples alike.
     session.execute(f"create temporary table {FLAGGED} (check_name text, row_no bigint) on commit drop")
     kept: dict[str, str] = {}
@@ -248,7 +283,7 @@ def _flag(session: Session, suite: Suite, warned: list[Outcome]) -> dict[str, st
     return kept
 
 
-def _measure(session: Session, suite: Suite, outcomes: list[Outcome]) -> Measures:
+def _measure(session: Session, suite: Suite, outcomes: list[Counted]) -> Measures:
     batch = suite.batch
     key = ", ".join(natural_key(suite.dataset))
     rows, distinct, received = _one(
@@ -265,7 +300,7 @@ def _measure(session: Session, suite: Suite, outcomes: list[Outcome]) -> Measure
     expected, missing = None, 0
     if suite.calendar.verifiable:
         (expected,) = _one(session, f"select count(*) from ({suite.over(suite.calendar.expected)}) as slots")
-        missing = next((o.unexpected or 0 for o in outcomes if o.check.name == "calendar.complete"), 0)
+        missing = next((o.unexpected for o in outcomes if o.check.name == "calendar.complete"), 0)
     # Repeated rows have a dimension of their own.
     (warned_rows,) = _one(
         session, f"select count(distinct row_no) from {FLAGGED} where check_name <> 'natural_key.unique'"
@@ -284,10 +319,9 @@ def _measure(session: Session, suite: Suite, outcomes: list[Outcome]) -> Measure
     )
 
 
-def _samples(session: Session, suite: Suite, outcome: Outcome, failing: str | None = None) -> list[Finding]:
+def _samples(session: Session, suite: Suite, outcome: Counted, failing: str | None = None) -> list[Finding]:
     check = outcome.check
-    count = outcome.unexpected or 0
-    general = Finding(check.name, check.severity, check.field, check.description, count)
+    general = Finding(check.name, check.severity, check.field, check.description, outcome.unexpected)
     if outcome.error or not check.rows:
         return [replace(general, observed=outcome.error)]
     if check.name.startswith("calendar."):
@@ -340,7 +374,7 @@ def _earlier_rejections(session: Session, suite: Suite) -> list[Finding]:
 def _store(
     session: Session,
     suite: Suite,
-    outcomes: list[Outcome],
+    outcomes: list[Counted],
     report: GateReport,
     dimensions: Dimensions,
     measures: Measures,
@@ -371,7 +405,7 @@ def _store(
             observed["examples"] = found[check.name]
         results.append(
             (batch_id, suite.name, check.name, check.field or None, check.severity.value, outcome.success,
-             outcome.elements if outcome.elements is not None else report.rows, outcome.unexpected,
+             outcome.elements, outcome.unexpected,
              Jsonb(observed) if observed else None, now)
         )  # fmt: skip
     with session.cursor() as cursor:

@@ -21,8 +21,8 @@ from coinswarm.quality.rules import domain_checks
 
 # Great Expectations' words for ours.
 GX_SEVERITY = {Severity.BLOCK: "critical", Severity.WARN: "warning"}
-# Counts only: no sample values are fetched, and none reach a log or the ledger.
-RESULT_FORMAT = {"result_format": "BASIC", "partial_unexpected_count": 0}
+# Yes or no. Any other format scans the batch once more for every column; the gate counts where the answer is no.
+RESULT_FORMAT = "BOOLEAN_ONLY"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +48,10 @@ class Suite:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What Great Expectations found: `unexpected` counts rows or findings, `error` is why a check could not run."""
+    """What Great Expectations found about a check; `error` is why it could not run."""
 
     check: Check
     success: bool
-    elements: int | None
-    unexpected: int | None
     error: str = ""
 
 
@@ -133,15 +131,7 @@ def _escaped(query: str) -> str:
 
 
 def _outcome(check: Check, result: Any) -> Outcome:
-    error = "; ".join(_errors(result.exception_info))
-    detail = result.result or {}
-    if error or (not detail and check.native is None):
-        return Outcome(check, False, None, None, error or "no result")
-    unexpected = detail.get("unexpected_count")
-    if unexpected is None:
-        observed = detail.get("observed_value")
-        unexpected = observed if isinstance(observed, int) else int(not result.success)
-    return Outcome(check, bool(result.success), detail.get("element_count"), int(unexpected))
+    return Outcome(check, bool(result.success), "; ".join(_errors(result.exception_info)))
 
 
 def _errors(info: Any) -> Iterator[str]:
