@@ -10,6 +10,13 @@ from coinswarm.errors import AccessDenied, RateLimited, SourceError, Unavailable
 from coinswarm.sources.http import Answer, Fetched, HttpClient, retry_after
 from coinswarm.sources.spec import Request, SourceSpec
 
+# Error codes that pass by themselves, by the venues' documentation, and that ccxt counts as plain refusals.
+_ALSO_PASSING = {
+    "bybit": ("10000", "10016"),
+    "deribit": ("11094", "13028", "13888"),
+    "kraken": ("EService:Timeout",),
+}
+
 
 class CcxtClient:
     """Calls ccxt's implicit methods and gives back the body as it came.
@@ -46,7 +53,10 @@ class CcxtClient:
         if name not in self._exchanges:
             if name not in ccxt.exchanges:
                 raise UserError(f"ccxt has no exchange {name[:60]!r}")
-            self._exchanges[name] = getattr(ccxt, name)({"enableRateLimit": self._throttled})
+            exchange = getattr(ccxt, name)({"enableRateLimit": self._throttled})
+            codes = exchange.exceptions.get("exact", exchange.exceptions)
+            codes.update(dict.fromkeys(_ALSO_PASSING.get(name, ()), ccxt.ExchangeNotAvailable))
+            self._exchanges[name] = exchange
         return self._exchanges[name]
 
     def _fetch(self, exchange: Any, url: str, dataset: str) -> Fetched:

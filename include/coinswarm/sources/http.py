@@ -174,7 +174,10 @@ class HttpClient:
         """As `get`, but statuses outside of the retry classes are returned, for a caller that can read the body."""
         import requests
 
-        public_url = requests.Request("GET", url, params=dict(params or {})).prepare().url or url
+        try:
+            public_url = requests.Request("GET", url, params=dict(params or {})).prepare().url or url
+        except (requests.RequestException, ValueError):
+            public_url = url
         parts = urlsplit(public_url)
         host = parts.hostname or ""
         if parts.scheme != "https" or host not in self._spec.hosts:
