@@ -58,7 +58,7 @@ class Provider:
         self.answer: Answer = replying(200, b"[]")
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
 
 
 def replying(status: int, body: bytes, **headers: str) -> Answer:
