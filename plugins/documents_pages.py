@@ -40,7 +40,7 @@ def _app() -> Any:
         try:
             return FileResponse(document(kind, name or "index.html"))
         except FileNotFoundError:
-            if name not in ("", "index.html"):
+            if name not in ("", "index.html", "static_index.html"):
                 raise HTTPException(404, "no such document") from None
             return HTMLResponse("<p>Nothing is rendered yet: the DAG <b>publish_docs</b> writes these pages.</p>")
         except UserError as error:
@@ -57,7 +57,7 @@ class DocumentsPages(AirflowPlugin):
     external_views = [
         {
             "name": "dbt docs",
-            "href": f"{PREFIX}/dbt_docs/index.html",
+            "href": f"{PREFIX}/dbt_docs/static_index.html",
             "destination": "nav",
             "category": "browse",
             "url_route": "dbt-docs",

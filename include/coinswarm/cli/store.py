@@ -21,10 +21,17 @@ def verify(
 ) -> None:
     """Recompute every batch's hash and the chain, and rebuild marts as of earlier runs; fails naming the batch."""
     from coinswarm.connections import resolve
-    from coinswarm.ingest.verification import verify_store
+    from coinswarm.orchestration.verification import verify_chain, verify_marts
 
-    for report in verify_store(resolve, dataset=dataset or None, with_lake=lake):
-        if as_json:
+    reports = list(verify_chain(resolve, dataset=dataset or None, with_lake=lake))
+    if not dataset:
+        reports += verify_marts(resolve)
+    if as_json:
+        for report in reports:
             output.json_line(report)
-        else:
-            output.fields(report)
+        return
+    chains = [report for report in reports if "dataset" in report]
+    output.table("The ledger agrees with raw", list(chains[0]), [list(report.values()) for report in chains])
+    marts = [report for report in reports if "mart" in report]
+    if marts:
+        output.table("Rebuilt from raw, as planners saw them", list(marts[0]), [list(r.values()) for r in marts])

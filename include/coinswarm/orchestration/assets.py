@@ -7,16 +7,6 @@ from airflow.sdk import Asset
 from coinswarm.sources import SOURCES
 from coinswarm.sources.spec import SourceSpec
 
-MARTS = (
-    "market_aggregates",
-    "planner_positioning",
-    "volatility_surface",
-    "planner_sentiment",
-    "planner_onchain",
-    "planner_macro",
-    "planner_features",
-)
-
 
 def raw(dataset: str, source: str) -> Asset:
     """New rows of one dataset from one source are visible in `raw`."""

@@ -190,6 +190,18 @@ def rebuild_marts(
     return tuple(sorted(found, key=lambda result: MARTS.index(result.mart)))
 
 
+def run_unit_tests(transform: Connection, *, target_dir: Path | None = None) -> tuple[NodeResult, ...]:
+    """Run the models' unit tests (golden numbers). The relations that they are about must exist: build first.
+
+    Raises:
+        MartsFailed: a test failed; the message has the first lines of each difference.
+    """
+    with _environment(transform), _one_at_a_time:
+        nodes = _results(_invoke(["test", "--select", "test_type:unit"], target_dir or _default_target()))
+    _raise_failures(nodes)
+    return nodes
+
+
 def generate_docs(transform: Connection, target_dir: Path) -> Path:
     """Write dbt's documentation as one self-contained page into `target_dir`; returns its path.
 
@@ -252,7 +264,9 @@ def _build(
         parsed = _invoke(["parse", "--vars", json.dumps(fixed)], target)
         if not parsed.success:
             raise MartsFailed(f"the dbt project does not parse: {parsed.exception}")
+        # Unit tests are about the project, not about today's rows.
         words = ["--vars", json.dumps(variables)]
+        words += ["--exclude-resource-type", "unit_test"] if command == "build" else []
         words += ["--select", *select] if select else []
         words += ["--exclude", *exclude] if exclude else []
         nodes: tuple[NodeResult, ...] = ()
@@ -345,7 +359,8 @@ def _freshen_statistics(transform: Connection, nodes: tuple[NodeResult, ...]) ->
 def _empty_schema(transform: Connection, schema: str) -> None:
     with psycopg.connect(transform.dsn) as connection:
         rows = connection.execute(
-            "select relname, relkind::text from pg_class where relnamespace = %s::regnamespace and relkind in ('r', 'v')",
+            "select relname, relkind::text from pg_class "
+            "where relnamespace = %s::regnamespace and relkind in ('r', 'v')",
             (schema,),
         ).fetchall()
         for name, kind in rows:

@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 @task
 def verify_hash_chain() -> list[dict[str, Any]]:
     """Recompute every batch and the chain of every dataset."""
-    from coinswarm.ingest.verification import verify_chain
+    from coinswarm.orchestration.verification import verify_chain
 
     reports = list(verify_chain(resolve))
     for report in reports:
@@ -26,7 +26,7 @@ def verify_hash_chain() -> list[dict[str, Any]]:
 @task
 def rebuild_marts_as_of() -> list[dict[str, Any]]:
     """Rebuild marts from raw as of an earlier run, and compare with what planners saw then."""
-    from coinswarm.ingest.verification import verify_marts
+    from coinswarm.orchestration.verification import verify_marts
 
     reports = list(verify_marts(resolve))
     for report in reports:
