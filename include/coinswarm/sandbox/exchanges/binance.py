@@ -116,7 +116,10 @@ def _funding_rate(market: str) -> Handler:
         for listing in listings:
             # Payments are stamped up to 10 ms late: the range applies to the stamps.
             first = start - 20 if start is not None else max(0, (end or now) - 400 * listing.funding_hours * HOUR)
-            for event in world.market.funding(listing, max(0, first), (end if end is not None else now) + 1):
+            last = end if end is not None else now
+            if start is not None:
+                last = min(last, max(start, listing.since) + (limit + 2) * listing.funding_hours * HOUR)
+            for event in world.market.funding(listing, max(0, first), last + 1):
                 at = event.at_ms + _late(world, listing, event)
                 if (start is None or at >= start) and (end is None or at <= end) and at <= now:
                     events.append((at, listing, event))
