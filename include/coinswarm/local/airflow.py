@@ -35,7 +35,7 @@ def programs(install: Installation) -> list[Program]:
             argv=(str(_binary()), *argv),
             folder=install.airflow_home,
             log=install.logs / f"airflow-{name}.log",
-            stop_seconds=25,
+            stop_seconds=30,  # the scheduler lets running tasks finish
             order=5 if name == "api-server" else 6,  # it outlives the others, because their tasks report to it
         )
         for name, argv in _COMPONENTS.items()
@@ -76,7 +76,7 @@ def health(install: Installation) -> dict[str, str]:
     return {name: str(part.get("status")) for name, part in body.items() if isinstance(part, dict)}
 
 
-def wait_ready(install: Installation, *, seconds: float = 90) -> None:
+def wait_ready(install: Installation, *, seconds: float = 240) -> None:
     """Wait until the API server answers and reports every component healthy.
 
     Raises:

@@ -9,6 +9,7 @@ import os
 import shlex
 import shutil
 import sys
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -28,7 +29,7 @@ from coinswarm.local import (
     supervision,
 )
 from coinswarm.local.files import write_private
-from coinswarm.local.programs import NotReady, Program, end_of_log
+from coinswarm.local.programs import NotReady, Program, end_of_log, wait_until
 from coinswarm.local.settings import REPOSITORY, Installation
 from coinswarm.local.supervision import ProgramState
 
@@ -250,6 +251,7 @@ def _start(install: Installation, programs: list[Program], say: Say) -> tuple[st
         _migrate_store(install)
         for done in (redis_ready, s3_ready, airflow_ready):
             done.result()
+    _wait_for_sandbox(install)
     say("starting Airflow")
     supervision.start_programs(install.home, [program.name for program in programs if program.order >= 5])
     airflow.import_pools(install, variables, new=new)
@@ -276,6 +278,16 @@ def _migrate_store(install: Installation) -> None:
 def _applied_stamp(install: Installation) -> str:
     path = install.home / "store.stamp"
     return path.read_text() if path.is_file() else ""
+
+
+def _wait_for_sandbox(install: Installation) -> None:
+    if install.profile == "demo":
+        state = f"http://{ports.LOOPBACK}:{install.ports.sandbox}/_control/state"
+
+        def answer() -> None:
+            urllib.request.urlopen(state, timeout=3).close()
+
+        wait_until(answer, what="the sandbox", seconds=30, log=install.logs / "sandbox.log")
 
 
 def _wait_for_airflow(install: Installation) -> None:

@@ -103,7 +103,6 @@ def supervisor_conf(install: Installation, programs: Iterable[Program], socket: 
             "priority": program.order,
             "stopsignal": program.stop_signal.name.removeprefix("SIG"),
             "stopwaitsecs": program.stop_seconds,
-            "stopasgroup": program.order > 1,  # a server's children are its own business, Airflow's are not
             "killasgroup": True,
             "redirect_stderr": True,
             "stdout_logfile": program.log,
