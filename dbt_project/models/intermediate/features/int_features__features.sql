@@ -6,7 +6,7 @@ with natural_grain as (
     definitions.feature || coalesce('_' || mart_rows.venue, '') as feature,
     mart_rows.granularity,
     mart_rows.bucket_at,
-    (mart_rows.fields ->> definitions.column_name)::numeric as value,
+    trim_scale((mart_rows.fields ->> definitions.column_name)::numeric) as value,
     coalesce((mart_rows.fields ->> definitions.verified_by)::numeric, 1) as verified_fraction,
     definitions.rollup
   from {{ ref('int_features__mart_rows') }} as mart_rows
