@@ -35,6 +35,7 @@ DEADLINE_SECONDS = 300.0
 DEFAULT_WAIT_SECONDS = 30.0
 LONGEST_WAIT_SECONDS = 3600.0
 _Error = TypeVar("_Error", bound=SourceError)
+_secrets: set[str] = set()
 _CHUNK_BYTES = 64 * 1024
 _SHOWN_BYTES = 200
 # What content networks and venues write when they refuse a country with a 403.
@@ -132,7 +133,9 @@ class HttpClient:
             }
         )
         if connection.password:
-            logging.getLogger("urllib3.connectionpool").addFilter(self._redacted_log)
+            _secrets.add(connection.password)
+            # urllib3 logs addresses, where some providers want the key. Adding the same filter again changes nothing.
+            logging.getLogger("urllib3.connectionpool").addFilter(_redacted_log)
 
     def get(
         self,
@@ -274,14 +277,7 @@ class HttpClient:
         return kind(self._redact(message), source=self._spec.slug, dataset=dataset)
 
     def _redact(self, message: str) -> str:
-        secret = self._connection.password
-        for form in {secret, quote(secret, safe=""), quote_plus(secret)} - {""}:
-            message = message.replace(form, "***")
-        return message
-
-    def _redacted_log(self, record: logging.LogRecord) -> bool:
-        record.msg, record.args = self._redact(record.getMessage()), ()
-        return True
+        return _without(self._connection.password, message)
 
 
 def retry_after(headers: Mapping[str, str], default: float = DEFAULT_WAIT_SECONDS) -> float:
@@ -299,6 +295,20 @@ def retry_after(headers: Mapping[str, str], default: float = DEFAULT_WAIT_SECOND
 
 def _shown(body: bytes) -> str:
     return body[:_SHOWN_BYTES].decode("utf-8", "replace").strip() or "(empty body)"
+
+
+def _without(secret: str, message: str) -> str:
+    for form in {secret, quote(secret, safe=""), quote_plus(secret)} - {""}:
+        message = message.replace(form, "***")
+    return message
+
+
+def _redacted_log(record: logging.LogRecord) -> bool:
+    message = record.getMessage()
+    for secret in _secrets:
+        message = _without(secret, message)
+    record.msg, record.args = message, ()
+    return True
 
 
 def _unchanged(request: Any) -> Any:
