@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from coinswarm.sandbox.faults import Fault
 from coinswarm.sandbox.protocol import Clock
@@ -17,7 +18,7 @@ from coinswarm.sandbox.server import DEFAULT_PORT, DEFAULT_SEED, MODES, serve
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve until interrupted; faults also come from `COINSWARM_SANDBOX_FAULTS` (a JSON list of rules)."""
+    """Serve until interrupted; faults and revisions also come from `COINSWARM_SANDBOX_FAULTS` and `…_REVISIONS`."""
     parser = argparse.ArgumentParser(prog="python -m coinswarm.sandbox", description=__doc__)
     parser.add_argument("mode", choices=MODES)
     parser.add_argument("--host", default="127.0.0.1")
@@ -27,10 +28,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--bodies", type=Path, help="folder with bodies.json and recorded bodies")
     parser.add_argument("--now", help="moment at which the clock stands, ISO 8601 with zone; default: the wall clock")
     parser.add_argument("--faults", default=os.environ.get("COINSWARM_SANDBOX_FAULTS", ""), help="JSON list of rules")
+    parser.add_argument(
+        "--revisions", default=os.environ.get("COINSWARM_SANDBOX_REVISIONS", ""), help="JSON list of restated bars"
+    )
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
-        rules = json.loads(options.faults) if options.faults else []
         now = datetime.fromisoformat(options.now) if options.now else None
         if now is not None and now.tzinfo is None:
             raise ValueError("--now needs a time zone")
@@ -42,7 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             replay_csv=options.replay_csv,
             bodies=options.bodies,
             clock=Clock(now),
-            faults=[Fault.from_json(rule) for rule in (rules if isinstance(rules, list) else [rules])],
+            faults=[Fault.from_json(rule) for rule in _objects(options.faults, "--faults")],
+            revisions=_objects(options.revisions, "--revisions"),
         )
     except KeyboardInterrupt:
         return 0
@@ -50,6 +54,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def _objects(text: str, option: str) -> list[dict[str, Any]]:
+    value = json.loads(text) if text else []
+    entries = value if isinstance(value, list) else [value]
+    if not all(isinstance(entry, dict) for entry in entries):
+        raise ValueError(f"{option} is not a JSON list of objects")
+    return entries
 
 
 if __name__ == "__main__":

@@ -7,12 +7,11 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from threading import Lock
 from typing import Any
 
 from coinswarm.sandbox.faults import Fault, Faults, spoil
-from coinswarm.sandbox.market.revisions import Revision, Revisions
+from coinswarm.sandbox.market.revisions import Revision, Revisions, milliseconds_of
 from coinswarm.sandbox.protocol import Call, NotRecorded, Refusal, Reply, Route, World, json_reply
 from coinswarm.sandbox.recorded_bodies import RecordedBody
 
@@ -128,34 +127,22 @@ def _clear_faults(sandbox: Sandbox, _: Any) -> dict[str, Any]:
     return {"faults": []}
 
 
-def _milliseconds(value: Any) -> int:
-    if isinstance(value, int):
-        return value
-    moment = datetime.fromisoformat(value)
-    if moment.tzinfo is None:
-        raise ValueError(f"{value!r} needs a time zone")
-    return round(moment.timestamp() * 1000)
-
-
 def _revise(sandbox: Sandbox, body: Any) -> dict[str, Any]:
     for fields in body if isinstance(body, list) else [body]:
-        listing = sandbox.world.market.find(fields["venue"], fields["market"], fields["symbol"])
-        if listing is None:
-            raise ValueError(f"no listing {fields['venue']}/{fields['market']}/{fields['symbol']}")
-        value = fields.get("value")
-        minutes = int(fields.get("minutes", 0))
-        sandbox.revisions.add(
-            Revision(
-                venue=listing.venue,
-                market=listing.market,
-                symbol=listing.symbol,
-                step=minutes * 60_000,
-                at_ms=_milliseconds(fields["at"]),
-                field=fields.get("field", "close" if minutes else "rate"),
-                value=None if value is None else str(value),
-            )
-        )
+        revise(sandbox, fields)
     return {"revisions": len(sandbox.revisions)}
+
+
+def revise(sandbox: Sandbox, fields: Mapping[str, Any]) -> None:
+    """Restate a bar or a funding event from now on: `venue`, `market`, `symbol`, `minutes`, `at`, `field`, `value`.
+
+    Raises:
+        ValueError: the venue does not list it, or a field is unknown or not of its type.
+    """
+    revision = Revision.from_json(fields)
+    if sandbox.world.market.find(revision.venue, revision.market, revision.symbol) is None:
+        raise ValueError(f"no listing {revision.venue}/{revision.market}/{revision.symbol}")
+    sandbox.revisions.add(revision)
 
 
 def _clear_revisions(sandbox: Sandbox, _: Any) -> dict[str, Any]:
@@ -165,7 +152,7 @@ def _clear_revisions(sandbox: Sandbox, _: Any) -> dict[str, Any]:
 
 def _set_clock(sandbox: Sandbox, body: Any) -> dict[str, Any]:
     now = body["now"]
-    sandbox.world.clock.set_milliseconds(None if now is None else _milliseconds(now))
+    sandbox.world.clock.set_milliseconds(None if now is None else milliseconds_of(now))
     return {"now_ms": sandbox.world.now()}
 
 

@@ -11,15 +11,16 @@ from __future__ import annotations
 import logging
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 from coinswarm.sandbox import registry
-from coinswarm.sandbox.application import Routes, Sandbox
+from coinswarm.sandbox.application import Routes, Sandbox, revise
 from coinswarm.sandbox.faults import Fault, Faults
 from coinswarm.sandbox.market.model import Market
 from coinswarm.sandbox.market.replayed import ReplayedMarket, read_history
@@ -43,33 +44,38 @@ def build(
     bodies: Path | None = None,
     clock: Clock | None = None,
     faults: Sequence[Fault] = (),
+    revisions: Sequence[Mapping[str, Any]] = (),
 ) -> Sandbox:
     """A sandbox without a socket.
 
     Raises:
-        ValueError: unknown mode, a replay with nothing to replay, or a history file of the wrong form.
+        ValueError: unknown mode, a replay with nothing to replay, a history file of the wrong form, or a revision of
+            something that is not listed.
     """
     clock = clock or Clock()
-    revisions = Revisions()
+    changes = Revisions()
     market: Market
     if mode == "simulate":
-        market = SimulatedMarket(seed, clock, revisions)
+        market = SimulatedMarket(seed, clock, changes)
     elif mode == "replay":
         if replay_csv is None and bodies is None:
             raise ValueError("a replay needs a history file or a folder of recorded bodies")
-        market = ReplayedMarket(read_history(replay_csv) if replay_csv else {}, clock, revisions)
+        market = ReplayedMarket(read_history(replay_csv) if replay_csv else {}, clock, changes)
     else:
         raise ValueError(f"unknown mode {mode!r}; known: {', '.join(MODES)}")
     rules = Faults(seed)
     for fault in faults:
         rules.add(fault)
-    return Sandbox(
+    sandbox = Sandbox(
         world=World(mode, seed, clock, market),
         routes=Routes(registry.ROUTES),
         faults=rules,
-        revisions=revisions,
+        revisions=changes,
         bodies=read_bodies(bodies) if bodies else (),
     )
+    for fields in revisions:
+        revise(sandbox, fields)
+    return sandbox
 
 
 class _Server(ThreadingHTTPServer):
@@ -159,9 +165,12 @@ def serve(
     bodies: Path | None = None,
     clock: Clock | None = None,
     faults: Sequence[Fault] = (),
+    revisions: Sequence[Mapping[str, Any]] = (),
 ) -> None:
     """Serve until interrupted. Arguments as `build`; `port` 0 takes a free one."""
-    sandbox = build(mode, seed=seed, replay_csv=replay_csv, bodies=bodies, clock=clock, faults=faults)
+    sandbox = build(
+        mode, seed=seed, replay_csv=replay_csv, bodies=bodies, clock=clock, faults=faults, revisions=revisions
+    )
     with _Server((host, port), sandbox) as server:
         _log.info("sandbox (%s) on http://%s:%s", mode, host, server.server_address[1])
         server.serve_forever(poll_interval=0.2)
@@ -177,9 +186,12 @@ def running(
     bodies: Path | None = None,
     clock: Clock | None = None,
     faults: Sequence[Fault] = (),
+    revisions: Sequence[Mapping[str, Any]] = (),
 ) -> Iterator[str]:
     """A sandbox in a thread of this process, on a free port; gives its base URL (`http://127.0.0.1:43210`)."""
-    sandbox = build(mode, seed=seed, replay_csv=replay_csv, bodies=bodies, clock=clock, faults=faults)
+    sandbox = build(
+        mode, seed=seed, replay_csv=replay_csv, bodies=bodies, clock=clock, faults=faults, revisions=revisions
+    )
     with _Server(("127.0.0.1", port), sandbox) as server:
         thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True, name="sandbox")
         thread.start()

@@ -206,6 +206,17 @@ def test_replay_when_something_was_not_recorded_then_404_and_nothing_invented(re
     assert "8 h" in ask(replay, "fapi.binance.com", "/fapi/v1/klines", status=404, **query)["sandbox"]
 
 
+def test_replay_when_a_bar_is_revised_at_the_start_then_it_is_served_so(tmp_path: Path) -> None:
+    path = history_file(tmp_path, "2023-06-01 01:00:00,okx,bitcoin,BTC/USDT,spot,5,8,4,6.10,1,")
+    where = {"venue": "okx", "market": "spot", "symbol": "BTC-USDT", "minutes": 480}
+    revision = {**where, "at": "2023-06-01T00:00:00+00:00", "field": "close", "value": "7.25"}
+    sandbox = build("replay", replay_csv=path, clock=AFTERWARDS, revisions=[revision])
+    rows = ask(sandbox, "www.okx.com", "/api/v5/market/candles", instId="BTC-USDT", bar="8H")["data"]
+    assert rows[0][:6] == ["1685577600000", "5", "8", "4", "7.25", "1"]
+    with pytest.raises(ValueError, match="no listing"):
+        build("replay", replay_csv=path, revisions=[{**revision, "symbol": "ETH-USDT"}])
+
+
 def test_bodies_when_host_path_and_query_fit_then_the_file_is_served_verbatim(tmp_path: Path) -> None:
     (tmp_path / "any.json").write_bytes(b'{"any": 1}')
     (tmp_path / "btc.json.gz").write_bytes(gzip.compress(b'{"btc":  2}'))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from threading import Lock
 from typing import Any, TypeVar
 
-from coinswarm.sandbox.market.model import Bar, Funding, Listing
+from coinswarm.sandbox.market.model import MINUTE, Bar, Funding, Listing
 
 _BAR_FIELDS = ("open", "high", "low", "close", "base", "quote", "contracts", "taker_base", "taker_quote")
 _FUNDING_FIELDS = ("rate", "mark")
@@ -36,6 +38,47 @@ class Revision:
                 raise InvalidOperation
         except InvalidOperation:
             raise ValueError(f"value {self.value!r} is not a decimal number") from None
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> Revision:
+        """A correction from its JSON form: `minutes` is the bar's length (0: funding), `at` milliseconds or ISO 8601.
+
+        Raises:
+            ValueError: a field is missing, unknown or not of its type.
+        """
+        unknown = set(fields) - {"venue", "market", "symbol", "minutes", "at", "field", "value"}
+        if unknown:
+            raise ValueError(f"unknown revision field {min(unknown)!r}")
+        try:
+            minutes = int(fields.get("minutes", 0))
+            value = fields.get("value")
+            return cls(
+                venue=fields["venue"],
+                market=fields["market"],
+                symbol=fields["symbol"],
+                step=minutes * MINUTE,
+                at_ms=milliseconds_of(fields["at"]),
+                field=fields.get("field", "close" if minutes else "rate"),
+                value=None if value is None else str(value),
+            )
+        except KeyError as missing:
+            raise ValueError(f"a revision needs {missing}") from None
+        except TypeError as error:
+            raise ValueError(str(error)) from None
+
+
+def milliseconds_of(value: Any) -> int:
+    """Milliseconds since the epoch of a number or of an ISO 8601 text with its zone.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if isinstance(value, int):
+        return value
+    moment = datetime.fromisoformat(value)
+    if moment.tzinfo is None:
+        raise ValueError(f"{value!r} needs a time zone")
+    return round(moment.timestamp() * 1000)
 
 
 class Revisions:
