@@ -29,13 +29,14 @@ def parser_for(spec: SourceSpec, dataset: str) -> Parser:
 def parse_payload(parse: Parser, body: bytes, request: Request) -> Iterator[Record | Rejected]:
     """Parse a body and check every record against its dataset: what comes out fits the table.
 
-    A second row with the key of an earlier one is rejected: a body says each thing once, or is not to be trusted in it.
+    A row that repeats an earlier one word for word is given again (publishing keeps one); a row that has the key of an
+    earlier one and says something else is rejected: of a contradiction the body's first word counts.
 
     Raises:
         ContractViolation: the body as a whole is unusable.
     """
     dataset = dataset_named(request.dataset)
-    seen: set[tuple[Any, ...]] = set()
+    seen: dict[tuple[Any, ...], Record] = {}
     for row, outcome in enumerate(parse(body, request)):
         if isinstance(outcome, Record):
             try:
@@ -43,11 +44,11 @@ def parse_payload(parse: Parser, body: bytes, request: Request) -> Iterator[Reco
             except FieldError as error:
                 yield Rejected(row, error.field, error.reason, _payload(outcome))
                 continue
-            key = natural_key(dataset, outcome)
-            if key in seen:
-                yield Rejected(row, dataset.key[-1], "the same key as an earlier row of this body", _payload(outcome))
+            earlier = seen.setdefault(natural_key(dataset, outcome), outcome)
+            if earlier != outcome:
+                reason = "the same key as an earlier row of this body, and other values"
+                yield Rejected(row, dataset.key[-1], reason, _payload(outcome))
                 continue
-            seen.add(key)
         yield outcome
 
 
