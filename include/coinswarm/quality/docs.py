@@ -21,7 +21,7 @@ from coinswarm.connections import Connection
 from coinswarm.datasets import DATASETS
 from coinswarm.errors import StoreUnavailable
 from coinswarm.quality.gate import VERDICT
-from coinswarm.quality.suites import Suite, expectations_of, load_great_expectations, suite_of
+from coinswarm.quality.suites import Suite, expectations_of, load_great_expectations, new_context, suite_of
 from coinswarm.storage.database import Session, connect
 
 PREFIX = "data_docs/"
@@ -153,10 +153,7 @@ def _build(runs: list[StoredRun], folder: Path) -> None:
         ValidationResultIdentifier,
     )
 
-    context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = {"globally": False}
-    for name in list(context.variables.data_docs_sites or {}):
-        context.delete_data_docs_site(name)
+    context = new_context()
     context.add_data_docs_site(
         SITE,
         {
@@ -192,7 +189,14 @@ def _build(runs: list[StoredRun], folder: Path) -> None:
                 meta={
                     "run_id": identifier,
                     "great_expectations_version": gx.__version__,
-                    "batch_spec": {},
+                    "batch_spec": {
+                        "datasource": "warehouse",
+                        "data_asset_name": f"staging.{run.batch.dataset}",
+                        "batch_id": str(run.batch.batch_id),
+                        "window": f"{run.batch.window.start.isoformat()} to {run.batch.window.end.isoformat()}",
+                        "dag_run": f"{run.batch.dag_id} {run.batch.run_id}",
+                        "rows": run.rows,
+                    },
                     "batch_markers": {},
                     "active_batch_definition": {
                         "datasource_name": "warehouse",

@@ -81,6 +81,19 @@ def load_great_expectations() -> Any:
     return great_expectations
 
 
+def new_context() -> Any:
+    """A context that keeps everything in memory: no files, no sites, no telemetry, no progress bars."""
+    gx = load_great_expectations()
+    from great_expectations.data_context.types.base import DataContextConfig, InMemoryStoreBackendDefaults
+
+    config = DataContextConfig(
+        store_backend_defaults=InMemoryStoreBackendDefaults(),
+        progress_bars={"globally": False},
+        analytics_enabled=False,
+    )
+    return gx.get_context(mode="ephemeral", project_config=config)
+
+
 def expectations_of(suite: Suite) -> list[Any]:
     """The suite as Great Expectations' objects, each marked with its check's name in `meta`."""
     load_great_expectations()
@@ -90,8 +103,7 @@ def expectations_of(suite: Suite) -> list[Any]:
 def validate(connection: Connection, suite: Suite) -> list[Outcome]:
     """Run a suite on the staged rows, in the order of its checks. Nothing is copied out of the database."""
     gx = load_great_expectations()
-    context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = {"globally": False}
+    context = new_context()
     source = context.data_sources.add_postgres(
         "warehouse", connection_string=connection.dsn.replace("postgresql://", "postgresql+psycopg2://", 1)
     )
