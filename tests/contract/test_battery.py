@@ -259,6 +259,28 @@ def test_parse_when_rows_are_repeated_then_nothing_new_is_said(fixture: Fixture)
         assert distinct <= set(_as_set(fixture.records()))
 
 
+@every_json_fixture
+def test_parse_when_a_row_contradicts_an_earlier_one_then_the_first_word_counts(fixture: Fixture) -> None:
+    if fixture.dataset == "order_books":
+        pytest.skip("a level more is another book, not a contradiction")
+    dataset = dataset_named(fixture.dataset)
+    value = decoded(fixture)
+    good = {natural_key(dataset, record): described(record) for record in fixture.records(encoded(value))}
+    for path in row_lists(value):
+        rows = at(value, path)
+        for leaf in list(leaves(rows[0]))[:8]:
+            twin = with_value(rows[0], leaf, "7" if isinstance(at(rows[0], leaf), str) else 7)
+            changed = with_value(value, path, [*rows, twin]) if path else [*rows, twin]
+            try:
+                records = fixture.records(encoded(changed))
+            except ContractViolation:
+                continue
+            kept = {natural_key(dataset, record): described(record) for record in records}
+            assert len(kept) == len(set(_as_set(records))), f"{leaf}: one key says two things"
+            for key in good.keys() & kept.keys():
+                assert kept[key] == good[key], f"{leaf}: {key}"
+
+
 @every_fixture
 def test_parse_when_received_before_the_events_then_they_are_refused(fixture: Fixture) -> None:
     early = datetime(2001, 1, 1, tzinfo=UTC)
