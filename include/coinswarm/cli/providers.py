@@ -8,14 +8,15 @@ from typing import Annotated
 import typer
 
 from coinswarm.cli import output
-from coinswarm.errors import UserError
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command()(sources)
     app.command()(parse)
-    app.command()(sandbox)
+    # The sandbox has a command line of its own; it gets everything after the word, `--help` included.
+    passed_on = {"allow_extra_args": True, "ignore_unknown_options": True}
+    app.command(context_settings=passed_on, add_help_option=False)(sandbox)
 
 
 def sources(as_json: Annotated[bool, typer.Option("--json", help="One JSON line per feed.")] = False) -> None:
@@ -65,16 +66,8 @@ def parse(
         raise typer.Exit(3)
 
 
-def sandbox(
-    mode: Annotated[str, typer.Argument(help="`simulate` or `replay`.")] = "simulate",
-    port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 20490,
-    seed: Annotated[int, typer.Option(help="Seed of the simulated market.")] = 7,
-    history: Annotated[Path | None, typer.Option(help="CSV of 8-hour bars and funding to replay.")] = None,
-    bodies: Annotated[Path | None, typer.Option(help="Folder of recorded bodies to replay.")] = None,
-) -> None:
+def sandbox(context: typer.Context) -> None:
     """Serve stand-in providers on their own wire formats until interrupted."""
-    from coinswarm.sandbox.server import serve
+    from coinswarm.sandbox.__main__ import main
 
-    if mode not in ("simulate", "replay"):
-        raise UserError(f"unknown mode {mode!r}; known: simulate, replay")
-    serve(mode, port=port, seed=seed, replay_csv=history, bodies=bodies)
+    raise typer.Exit(main(context.args))
