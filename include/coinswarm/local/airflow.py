@@ -71,7 +71,7 @@ def health(install: Installation) -> dict[str, str]:
     Raises:
         OSError: the API server does not answer.
     """
-    with urllib.request.urlopen(f"{install.url}/api/v2/monitor/health", timeout=3) as answer:  # noqa: S310
+    with urllib.request.urlopen(f"{install.url}/api/v2/monitor/health", timeout=10) as answer:  # noqa: S310
         body = json.load(answer)
     return {name: str(part.get("status")) for name, part in body.items() if isinstance(part, dict)}
 

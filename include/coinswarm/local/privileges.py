@@ -7,6 +7,7 @@ import os
 import pwd
 import shutil
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 
 from coinswarm.errors import UserError
@@ -52,12 +53,21 @@ def reachable_folder(folder: Path, user: str | None) -> Path:
     return _REACHABLE / digest / folder.name
 
 
-def reachable_copy(folder: Path, user: str | None) -> Path:
-    """`folder` (a read-only installation), or a copy of it where `user` can reach it."""
-    target = reachable_folder(folder, user)
-    if target != folder and not target.is_dir():
+def reachable_copy(folder: Path, names: Iterable[str], user: str | None, *, version: str) -> Path:
+    """`folder` (of a read-only installation), or a copy of its entries `names` where `user` can reach them.
+
+    The entries keep their places beside each other, because programs find their libraries by relative paths.
+    """
+    if all(reachable(folder / name, user) for name in names):
+        return folder
+    target = reachable_folder(folder / f"installed-{version}", user)
+    if not target.is_dir():
         partial = target.with_name(f"{target.name}.{os.getpid()}")
-        shutil.copytree(folder, partial, symlinks=True)
+        for name in names:
+            if (folder / name).is_dir():
+                shutil.copytree(folder / name, partial / name, symlinks=True)
+        for parent in (target.parent, partial):
+            parent.chmod(0o755)  # whatever our umask is
         partial.rename(target)
     return target
 
