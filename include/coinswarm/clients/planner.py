@@ -271,7 +271,8 @@ def _read(
                 stop=sql.Literal(stop),
                 as_of=sql.Literal(as_of),
             )
-            _fill(found, *_records(connection, query, exact), start, step, chosen, shared=scope == "global")
+            records = _records(connection, query, exact)
+            _fill(found, records, start, step, chosen, shared=scope == "global")
     return found
 
 
@@ -310,18 +311,14 @@ def _records(connection: psycopg.Connection[Any], query: sql.Composed, exact: bo
 
 def _fill(
     found: _Values,
-    symbol: Any,
-    feature: Any,
-    bucket_us: Any,
-    value: Any,
-    verified: Any,
-    known_us: Any,
+    records: tuple[Any, ...],
     start: datetime,
     step: timedelta,
     columns: list[int],
     *,
     shared: bool,
 ) -> None:
+    symbol, feature, bucket_us, value, verified, known_us = records
     rows = (bucket_us - _microseconds(start)) // (step // timedelta(microseconds=1))
     slots = np.array(columns, np.int64)[feature - 1]
     targets = range(found.value.shape[0]) if shared else [symbol - 1]

@@ -282,7 +282,7 @@ def _invoke(arguments: list[str], target: Path, *, manifest: Any = None) -> Any:
     paths = ["--project-dir", str(project_dir()), "--profiles-dir", str(project_dir())]
     paths += ["--target-path", str(target), "--log-path", str(target / "logs")]
     quiet = ["--quiet", "--no-use-colors", "--log-level-file", "info", "--no-send-anonymous-usage-stats"]
-    return dbtRunner(manifest=manifest).invoke([*quiet, arguments[0], *paths, *arguments[1:]])
+    return dbtRunner(manifest=manifest).invoke([*quiet, *arguments, *paths])
 
 
 @contextlib.contextmanager
