@@ -79,7 +79,18 @@ def render_data_docs(connection: Connection, target_dir: Path) -> int:
     return len(runs)
 
 
-def publish_data_docs(lake: Connection, site_dir: Path) -> int:
+def publish_data_docs(connection: Connection, lake: Connection, target_dir: Path) -> int:
+    """Render the site into `target_dir` and upload it to the lake; see `render_data_docs` and `upload_site`.
+
+    Returns:
+        Number of suites rendered.
+    """
+    suites = render_data_docs(connection, target_dir)
+    upload_site(lake, target_dir)
+    return suites
+
+
+def upload_site(lake: Connection, site_dir: Path) -> int:
     """Upload a rendered site under `data_docs/` of the lake's bucket: changed files only; what is gone goes there too.
 
     Returns:

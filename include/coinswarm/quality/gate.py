@@ -173,12 +173,21 @@ def _earlier_verdict(session: Session, suite: Suite) -> GateReport | None:
 
 
 def _counted(session: Session, suite: Suite, outcomes: Iterable[Outcome]) -> list[Counted]:
+    # Some queries read history: each runs once here, and counts, examples and quarantine take the rows from the table.
+    session.execute(f"create temporary table if not exists {FLAGGED} (check_name text, row_no bigint)")
+    session.execute(f"truncate {FLAGGED}")
     (elements,) = _one(session, f"select count(*) from ({suite.rows}) as batch")
     counted = []
     for outcome in outcomes:
-        unexpected = int(not outcome.success)
-        if unexpected and outcome.check.rows and not outcome.error:
-            (unexpected,) = _one(session, f"select count(*) from ({suite.over(outcome.check.rows)}) as failing")
+        check, unexpected = outcome.check, int(not outcome.success)
+        if unexpected and check.rows and not outcome.error:
+            failing = f"({suite.over(check.rows)}) as failing"
+            if check.scope is Scope.RECORD:
+                unexpected = session.execute(
+                    f"insert into {FLAGGED} select {literal(check.name)}, row_no from {failing}"
+                ).rowcount
+            else:
+                (unexpected,) = _one(session, f"select count(*) from {failing}")
         counted.append(Counted(outcome, elements, unexpected))
     return counted
 
@@ -199,8 +208,7 @@ def _conclude(
 ) -> tuple[GateReport, Dimensions, Measures]:
     blocking = [o for o in outcomes if not o.success and (o.check.severity is Severity.BLOCK or o.error)]
     warned = [o for o in outcomes if not o.success and o not in blocking]
-    flagged = _flag(session, suite, warned)
-    measures = _measure(session, suite, outcomes)
+    measures = _measure(session, suite, outcomes, warned)
     handled = measures.rows + measures.quarantined
     reasons = [f"{o.check.name}: {f'could not run: {o.error}' if o.error else o.check.description}" for o in blocking]
     if handled and measures.quarantined / handled > MAX_QUARANTINED:
@@ -220,27 +228,18 @@ def _conclude(
         quarantined=measures.quarantined,
         reasons=tuple(reasons),
         failures=tuple(failures),
-        warnings=tuple(
-            finding
-            for outcome in warned
-            for finding in _samples(session, suite, outcome, flagged.get(outcome.check.name))
-        ),
+        warnings=tuple(finding for outcome in warned for finding in _samples(session, suite, outcome)),
     )
     return report, dimensions, measures
 
 
 def _quarantine(session: Session, suite: Suite, checks: Sequence[Check]) -> None:
-    failing = " union all ".join(
-        f"select row_no, {number} as check_no from ({suite.over(check.rows)}) as failing"
-        for number, check in enumerate(checks)
-    )
     session.execute(
         f"""
         with failing as (
-            select row_no, min(check_no) as first_check,
-                string_agg(checks.reason, '; ' order by check_no) as reason
-            from ({failing}) as found
-            join unnest(%(reasons)s::text[]) with ordinality as checks (reason, number) on checks.number = check_no + 1
+            select row_no, min(position) as first_check, string_agg(reason, '; ' order by position) as reason
+            from {FLAGGED} join unnest(%(names)s::text[], %(reasons)s::text[])
+                with ordinality as checks (check_name, reason, position) using (check_name)
             group by row_no
         ),
         moved as (
@@ -251,7 +250,7 @@ def _quarantine(session: Session, suite: Suite, checks: Sequence[Check]) -> None
         insert into quarantine.records
             (batch_id, source, dataset, symbol, row_no, field, reason, stage, payload, landing_key)
         select moved.batch_id, %(source)s, %(dataset)s, moved.symbol, moved.row_no,
-            (%(fields)s::text[])[moved.first_check + 1], moved.reason, 'gate',
+            (%(fields)s::text[])[moved.first_check], moved.reason, 'gate',
             case when length(payload::text) > {MOST_PAYLOAD}
                 then jsonb_build_object('cut', left(payload::text, {MOST_PAYLOAD})) else payload end,
             moved.landing_key
@@ -265,25 +264,14 @@ def _quarantine(session: Session, suite: Suite, checks: Sequence[Check]) -> None
             "batch_id": suite.batch.batch_id,
             "source": suite.batch.source,
             "dataset": suite.dataset.name,
+            "names": [check.name for check in checks],
             "reasons": [f"{check.name}: {check.description}" for check in checks],
             "fields": [check.field for check in checks],
         },
     )
 
 
-def _flag(session: Session, suite: Suite, warned: list[Counted]) -> dict[str, str]:
-    # Some of these queries read history: each runs once, for counts and examples alike.
-    session.execute(f"create temporary table {FLAGGED} (check_name text, row_no bigint) on commit drop")
-    kept: dict[str, str] = {}
-    for check in (outcome.check for outcome in warned if outcome.check.scope is Scope.RECORD):
-        session.execute(
-            f"insert into {FLAGGED} select {literal(check.name)}, row_no from ({suite.over(check.rows)}) as failing"
-        )
-        kept[check.name] = f"select row_no from {FLAGGED} where check_name = {literal(check.name)}"
-    return kept
-
-
-def _measure(session: Session, suite: Suite, outcomes: list[Counted]) -> Measures:
+def _measure(session: Session, suite: Suite, outcomes: list[Counted], warned: list[Counted]) -> Measures:
     batch = suite.batch
     key = ", ".join(natural_key(suite.dataset))
     rows, distinct, received = _one(
@@ -302,8 +290,9 @@ def _measure(session: Session, suite: Suite, outcomes: list[Counted]) -> Measure
         (expected,) = _one(session, f"select count(*) from ({suite.over(suite.calendar.expected)}) as slots")
         missing = next((o.unexpected for o in outcomes if o.check.name == "calendar.complete"), 0)
     # Repeated rows have a dimension of their own.
+    names = [outcome.check.name for outcome in warned if outcome.check.name != "natural_key.unique"]
     (warned_rows,) = _one(
-        session, f"select count(distinct row_no) from {FLAGGED} where check_name <> 'natural_key.unique'"
+        session, f"select count(distinct row_no) from {FLAGGED} where check_name = any(%s::text[])", [names]
     )
     length = batch.window.end - batch.window.start
     delay = received - batch.window.end if received is not None and is_scheduled(batch) else None
@@ -319,7 +308,7 @@ def _measure(session: Session, suite: Suite, outcomes: list[Counted]) -> Measure
     )
 
 
-def _samples(session: Session, suite: Suite, outcome: Counted, failing: str | None = None) -> list[Finding]:
+def _samples(session: Session, suite: Suite, outcome: Counted) -> list[Finding]:
     check = outcome.check
     general = Finding(check.name, check.severity, check.field, check.description, outcome.unexpected)
     if outcome.error or not check.rows:
@@ -330,10 +319,12 @@ def _samples(session: Session, suite: Suite, outcome: Counted, failing: str | No
             for symbol, slot, text in _missing(session, suite)[:SAMPLES]
         ] or [general]
     field = check.field if check.field not in ("", "row") else ""
+    failing = f"select row_no from {FLAGGED} where check_name = {literal(check.name)}"
+    if check.scope is Scope.BATCH:
+        failing = suite.over(check.rows)
     rows = session.execute(
-        f"select symbol, event_at, {'left(' + field + '::text, 60)' if field else 'null'} from ({suite.rows}) as batch"
-        f" where row_no in (select row_no from ({failing or suite.over(check.rows)}) as failing) order by row_no"
-        f" limit {SAMPLES}"
+        f"select symbol, event_at, {f'left({field}::text, 60)' if field else 'null'} from ({suite.rows}) as batch"
+        f" where row_no in ({failing}) order by row_no limit {SAMPLES}"
     ).fetchall()
     return [
         replace(general, symbol=symbol, event_at=event_at, observed=observed or ("null" if field else ""))
