@@ -42,12 +42,16 @@ class Progress:
 
 
 def feeds_of(spec: SourceSpec, dataset: str, timeframe: str = "") -> tuple[Feed, ...]:
-    """Feeds of a source that hold a dataset (and timeframe, for bars).
+    """Feeds of a source that hold a dataset: those of a timeframe, or every scheduled one.
 
     Raises:
         UserError: none does; the message lists what the source has.
     """
-    found = tuple(f for f in spec.feeds if f.dataset == dataset and (not timeframe or f.timeframe == timeframe))
+    found = tuple(
+        feed
+        for feed in spec.feeds
+        if feed.dataset == dataset and (feed.timeframe == timeframe if timeframe else feed.scheduled)
+    )
     if not found:
         known = ", ".join(sorted({f"{f.dataset} {f.timeframe}".strip() for f in spec.feeds}))
         raise UserError(f"{spec.slug} has no {dataset[:40]} {timeframe[:10]}".rstrip() + f"; it has {known}")

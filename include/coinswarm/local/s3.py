@@ -54,10 +54,14 @@ def program(folder: Path, ports: S3Ports, log: Path) -> Program:
             "-admin.ui=false",
             f"-admin.port={ports.admin}",
             f"-s3.config={folder / 's3.json'}",
+            # Relative to `folder`: the defaults lie in /tmp, stay there, and stop another user's server later.
+            "-s3.localSocket=s3.sock",
+            "-filer.localSocket=filer.sock",
         ),
         folder=folder,
         log=log,
-        env={"GOMEMLIMIT": "400MiB"},  # without it one 300 MB upload leaves 900 MB resident
+        # Without a limit one 300 MB upload leaves 900 MB resident; logs of its own go to TMPDIR.
+        env={"GOMEMLIMIT": "400MiB", "TMPDIR": "."},
         stop_seconds=20,
         order=2,
     )

@@ -9,9 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import signal
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from coinswarm.connections import Connection
@@ -66,7 +64,6 @@ def s3_server(folder: Path) -> Iterator[Connection]:
     log = folder / "s3.log"
     s3.write_settings(folder / "s3", access, secret)
     conn = s3.connection(ports.s3, access, secret)
-    program = replace(s3.program(folder / "s3", ports, log), stop_signal=signal.SIGKILL)  # a graceful end takes 2 s
-    with running(program):
+    with running(s3.program(folder / "s3", ports, log)):
         s3.wait_ready(conn, log=log)
         yield conn

@@ -1,6 +1,12 @@
 """Instruments, and which of them feed a planner symbol."""
 
-from coinswarm.registry.instruments import INSTRUMENTS, Instrument, InstrumentKind, InstrumentRegistry
+from coinswarm.registry.instruments import (
+    INSTRUMENTS,
+    Instrument,
+    InstrumentKind,
+    InstrumentRegistry,
+    canonical_symbol,
+)
 from coinswarm.registry.planner_symbols import PLANNER_SYMBOLS, Feeder, feeders
 
 __all__ = [
@@ -10,5 +16,6 @@ __all__ = [
     "Instrument",
     "InstrumentKind",
     "InstrumentRegistry",
+    "canonical_symbol",
     "feeders",
 ]

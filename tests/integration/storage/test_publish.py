@@ -167,7 +167,7 @@ def test_publish_when_the_record_hash_is_computed_by_hand_then_it_agrees(ingest,
     published(ingest, lake, [bar("1.50", symbol="HASH")])
     microseconds = (NOON - NOON.replace(year=2000, month=1, day=1, hour=0)) // timedelta(microseconds=1)
     text = "".join(
-        f"{name}={value}\x1f"
+        f"\x1f{name}={value}"
         for name, value in (
             ("source", "7:binance"),
             ("symbol", "4:HASH"),

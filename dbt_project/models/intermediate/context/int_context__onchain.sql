@@ -57,7 +57,12 @@ daily_tvl as (
     starts_at,
     ends_at,
     {{ day_of('event_at') }} as bucket_at,
-    {% for name, scope in {'tvl_usd': 'all', 'tvl_ethereum_usd': 'chain:Ethereum', 'tvl_solana_usd': 'chain:Solana', 'tvl_bitcoin_usd': 'chain:Bitcoin'}.items() -%}
+    {% for name, scope in {
+      'tvl_usd': 'all',
+      'tvl_ethereum_usd': 'chain:Ethereum',
+      'tvl_solana_usd': 'chain:Solana',
+      'tvl_bitcoin_usd': 'chain:Bitcoin',
+    }.items() -%}
     (array_agg(tvl_usd order by event_at desc) filter (where scope = '{{ scope }}'))[1] as {{ name }}{{ ',' if not loop.last }}
     {% endfor %}
   from tvl

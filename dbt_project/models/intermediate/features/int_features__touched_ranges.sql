@@ -1,7 +1,15 @@
 {{ config(post_hook="{{ mark_run() }}") }}
 -- Which days of which symbol of planner_features must be recomputed: those of new versions in the marts that feed it,
 -- and those that ended since the last run, so that longer buckets appear when they are over.
-{% set marts = ['market_aggregates', 'positioning_by_venue', 'planner_positioning', 'volatility_surface', 'planner_sentiment', 'planner_onchain', 'planner_macro'] -%}
+{% set marts = [
+  'market_aggregates',
+  'positioning_by_venue',
+  'planner_positioning',
+  'volatility_surface',
+  'planner_sentiment',
+  'planner_onchain',
+  'planner_macro',
+] -%}
 with new_versions as (
   {% for mart in marts -%}
   select

@@ -59,7 +59,8 @@ market_spans as (
     select
       first_day,
       last_day
-    from price_days where is_context
+    from price_days
+    where is_context
     union all
     select
       day_at,
@@ -69,7 +70,8 @@ market_spans as (
     select
       day_at,
       {{ day_of(as_of()) }}
-    from asked_since where day_at < timestamptz 'infinity'
+    from asked_since
+    where day_at < timestamptz 'infinity'
   ) as context
   cross join (select distinct planner_symbol from feeders where role = 'price') as symbols
 ),
@@ -155,7 +157,8 @@ positioning_spans as (
     select
       day_at,
       {{ day_of(as_of()) }}
-    from asked_since where day_at < timestamptz 'infinity'
+    from asked_since
+    where day_at < timestamptz 'infinity'
   ) as passed
   cross join (select distinct planner_symbol from perpetuals) as symbols
 ),
@@ -197,7 +200,8 @@ options_spans as (
     select
       day_at,
       {{ day_of(as_of()) }}
-    from asked_since where day_at < timestamptz 'infinity'
+    from asked_since
+    where day_at < timestamptz 'infinity'
   ) as passed
   cross join (select distinct planner_symbol from feeders where role = 'options') as symbols
 ),

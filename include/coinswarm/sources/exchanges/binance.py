@@ -7,16 +7,17 @@ reach back 30 days only.
 
 from __future__ import annotations
 
+import calendar
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 from coinswarm.datasets import Domain
 from coinswarm.datasets.records import FieldError, Record, Rejected
 from coinswarm.errors import UserError
-from coinswarm.registry import INSTRUMENTS, Instrument, InstrumentKind
+from coinswarm.registry import INSTRUMENTS, Instrument, InstrumentKind, canonical_symbol
 from coinswarm.sources.exchanges._bars import bar_length, bar_pages, check_grid, is_closed, pages
 from coinswarm.sources.exchanges._books import levels
 from coinswarm.sources.exchanges._funding import (
@@ -284,10 +285,31 @@ def _statistics_symbol(row: Any, request: Request) -> str:
             raise FieldError("pair", f"row is about {pair[:40]!r} {str(contract)[:40]!r}, asked was another contract")
         return asked_symbol(request)
     if contract not in ("", "PERPETUAL"):
-        if request.symbol in ("", GLOBAL) or request.symbol.endswith("-PERP"):
-            raise FieldError("contractType", f"{str(contract)[:40]!r} does not tell the expiry")
+        if request.symbol in ("", GLOBAL):
+            return _quarterly(pair, str(contract), epoch_ms(row, "timestamp"))
+        if request.symbol.endswith("-PERP"):
+            raise FieldError("contractType", f"row is about {str(contract)[:40]!r}, asked was a perpetual")
         return request.symbol
     return symbol_of_row(request, f"{pair}_PERP", ("coinm",))
+
+
+def _quarterly(pair: str, contract: str, at: datetime) -> str:
+    # Quarterly contracts expire on the last Friday of March, June, September and December, 08:00 UTC.
+    if contract not in ("CURRENT_QUARTER", "NEXT_QUARTER") or not pair.endswith("USD"):
+        raise FieldError("contractType", f"{contract[:40]!r} of {pair[:40]!r} does not tell the expiry")
+    coming = [
+        expiry
+        for year in (at.year, at.year + 1)
+        for month in (3, 6, 9, 12)
+        if (expiry := _last_friday(year, month)) > at
+    ]
+    expiry = coming[0 if contract == "CURRENT_QUARTER" else 1]
+    return canonical_symbol(pair.removesuffix("USD"), "USD", InstrumentKind.FUTURE, expires_at=expiry)
+
+
+def _last_friday(year: int, month: int) -> datetime:
+    last = datetime(year, month, calendar.monthrange(year, month)[1], 8, tzinfo=UTC)
+    return last - timedelta(days=(last.weekday() - calendar.FRIDAY) % 7)
 
 
 def parse_open_interest(body: bytes, request: Request) -> Iterator[Record | Rejected]:

@@ -1,14 +1,14 @@
 -- What every dataset has around its raw table: partitions, staging, record hash, row digest, as-of readers, grants.
 
 -- migrate:up
--- SQL expression of one column's canonical text, `name=value` ending in U+001F; empty for null, so that a column added
+-- SQL expression of one column's canonical text, U+001F and `name=value`; empty for null, so that a column added
 -- later leaves the hashes of older rows as they are. Text carries its length: no value can imitate a separator. A time
 -- is the hexadecimal count of microseconds since 2000-01-01 UTC (64 bits), a number its shortest decimal form.
 CREATE FUNCTION ops.canonical_text(column_name text, column_type text, as_stored boolean) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog AS $$
     SELECT format(
-        $f$coalesce(%L || %s || E'\x1f', '')$f$,
-        column_name || '=',
+        $f$coalesce(E'\x1f%s=' || %s, '')$f$,
+        column_name,
         CASE column_type
             WHEN 'text' THEN format('octet_length(%1$I)::text || '':'' || %1$I', column_name)
             WHEN 'numeric' THEN format(CASE WHEN as_stored THEN '%I::text' ELSE 'trim_scale(%I)::text' END, column_name)
