@@ -23,14 +23,13 @@ def render(profile: str = "live") -> dict[str, Path]:
     # Heavy, and not needed to say no.
     from coinswarm.documents import folder
     from coinswarm.orchestration.marts import generate_docs
-    from coinswarm.quality.docs import publish_data_docs, render_data_docs
+    from coinswarm.quality.docs import publish_data_docs
 
     os.environ["COINSWARM_HOME"] = str(found.home)
     os.environ["COINSWARM_CONNECTIONS"] = str(found.home / "connections.json")
     folders = {kind: folder(kind) for kind in ("dbt_docs", "data_docs")}
     generate_docs(resolve("pg_transform"), folders["dbt_docs"])
-    render_data_docs(resolve("pg_ingest"), folders["data_docs"])
-    publish_data_docs(resolve("s3_lake"), folders["data_docs"])
+    publish_data_docs(resolve("pg_ingest"), resolve("s3_lake"), folders["data_docs"])
     return folders
 
 
