@@ -101,7 +101,7 @@ def expectations_of(suite: Suite) -> list[Any]:
 
 
 def validate(connection: Connection, suite: Suite) -> list[Outcome]:
-    """Run a suite on the staged rows, in the order of its checks. Nothing is copied out of the database."""
+    """Run a suite on the staged rows in PostgreSQL and return its outcomes in the order of its checks."""
     gx = load_great_expectations()
     context = new_context()
     source = context.data_sources.add_postgres(
