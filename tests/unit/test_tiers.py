@@ -5,7 +5,6 @@ from types import SimpleNamespace
 
 import pytest
 import pytest_socket
-
 from tests.conftest import pytest_collection_modifyitems
 
 pytestmark = pytest.mark.unit
