@@ -1,4 +1,4 @@
-"""Eighteen months of real 8-hour bars and funding of three venues, through the venues' own endpoints into `raw` and the marts."""
+"""Eighteen months of real 8-hour bars and funding of three venues, through their own endpoints to raw and marts."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 import pytest
+from tests.integration.conftest import Store
+from tests.support import RECORDED, needs_recordings
 
 from coinswarm.connections import Resolver
 from coinswarm.ingest.backfill import plan, work
 from coinswarm.timeframes import Window
-from tests.integration.conftest import Store
-from tests.support import RECORDED, needs_recordings
 
 pytestmark = [pytest.mark.integration, needs_recordings]
 
@@ -58,9 +58,7 @@ def bring_in(resolve: Resolver, run_id: str) -> Counter[str]:
     totals: Counter[str] = Counter()
     for venue in VENUES:
         for dataset, timeframe, symbols in (("ohlcv", "8h", SPOT + PERPETUALS), ("funding_rates", "", PERPETUALS)):
-            chunks = plan(
-                venue, dataset, WINDOW, run_id=run_id, resolve=resolve, timeframe=timeframe, symbols=symbols
-            )
+            chunks = plan(venue, dataset, WINDOW, run_id=run_id, resolve=resolve, timeframe=timeframe, symbols=symbols)
             for state in work(chunks, resolve):
                 totals.update({name: n for name, n in (state.published or {}).items() if isinstance(n, int)})
     return totals
@@ -104,3 +102,39 @@ def test_backfill_when_done_again_then_adds_nothing(backfilled: Counter[str], re
     again = bring_in(resolve, "second")
     assert again["inserted"] == 0
     assert query("select count(*) from raw.ohlcv") == before
+
+
+def test_marts_when_built_from_the_history_then_funding_apr_and_flips_equal_an_independent_computation(
+    backfilled: Counter[str], store: Store, rows: list[dict[str, str]], query: Query
+) -> None:
+    from coinswarm.orchestration.marts import build_marts
+
+    build_marts(store.warehouse.transform, select="tag:market")
+    start, end = datetime(2023, 6, 1, tzinfo=UTC), datetime(2023, 7, 1, tzinfo=UTC)
+    expected = {
+        (venue, at): (rate, float(rate) * 8760 / 8, flip)
+        for venue in VENUES
+        for at, rate, flip in flips_of(rows, venue, "BTC-USDT-PERP")
+        if start <= at < end
+    }
+    stored = query(
+        "select source, bucket_at, funding_rate_settled, funding_apr, settled_flips"
+        " from marts.positioning_by_venue_current"
+        " where symbol = 'BTC-USDT' and bucket_at >= %s and bucket_at < %s and funding_rate_settled is not null",
+        start,
+        end,
+    )
+    assert {(s, at): (rate, pytest.approx(float(apr), rel=1e-9), n) for s, at, rate, apr, n in stored} == expected
+    assert len(stored) == 3 * 30 * len(VENUES)
+    assert sum(flip for *_, flip in expected.values()) > 0, "a month without a flip proves nothing about flips"
+
+
+def flips_of(rows: list[dict[str, str]], venue: str, symbol: str) -> Iterator[tuple[datetime, Decimal, int]]:
+    last = 0
+    for row in rows:
+        if row["exchange"] != venue or instrument(row) != symbol or not row["funding rate"]:
+            continue
+        rate = Decimal(row["funding rate"])
+        sign = 0 if abs(rate) <= Decimal("0.00001") else (1 if rate > 0 else -1)
+        yield utc(row), rate, int(bool(sign and last and sign != last))
+        last = sign or last
