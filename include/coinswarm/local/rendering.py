@@ -62,7 +62,7 @@ def airflow_cfg(install: Installation) -> str:
         "scheduler": {"scheduler_idle_sleep_time": 0.2},  # default 1 s: a chain of tasks takes 4 times as long
         "workers": {"min_heartbeat_interval": 1},  # default 5 s: short tasks are randomly reported that much later
         "triggerer": {"triggerer_health_check_threshold": 10, "job_heartbeat_sec": 2},
-        "dag_processor": {"refresh_interval": 10, "min_file_process_interval": 30},
+        "dag_processor": {"refresh_interval": 30, "min_file_process_interval": 60},
         "logging": {
             "base_log_folder": install.logs / "tasks",
             "dag_processor_child_process_log_directory": install.logs / "dag-processor",
