@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field as declared
@@ -18,6 +19,7 @@ CLOCK_SKEW = timedelta(minutes=5)
 MAX_EXPONENT = 30
 MAX_DIGITS = 60
 MAX_TEXT = 4_000
+MAX_JSON = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,8 @@ def _check_value(column: Column, value: Any) -> None:
     elif kind is Kind.TEXT:
         if not isinstance(value, str) or len(value) > MAX_TEXT or "\x00" in value:
             raise FieldError(column.name, f"not a text of at most {MAX_TEXT} characters without NUL")
+        if not _storable(value):
+            raise FieldError(column.name, "not text: half of a surrogate pair")
         if column.allowed and value not in column.allowed:
             raise FieldError(column.name, f"{value[:40]!r} is not one of {', '.join(column.allowed)}")
     elif kind is Kind.TIMESTAMP:
@@ -130,6 +134,25 @@ def _check_value(column: Column, value: Any) -> None:
             raise FieldError(column.name, "not true or false")
     elif not isinstance(value, list | dict):
         raise FieldError(column.name, "not a JSON array or object")
+    else:
+        _check_json(column.name, value)
+
+
+def _storable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\x00" not in text
+
+
+def _check_json(name: str, value: Any) -> None:
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise FieldError(name, f"not JSON: {str(error)[:200]}") from None
+    if len(text) > MAX_JSON or "\\u0000" in text or not _storable(text):
+        raise FieldError(name, f"not JSON of at most {MAX_JSON} characters without NUL and broken surrogates")
 
 
 def _check_limits(column: Column, value: Decimal | int) -> None:

@@ -188,6 +188,9 @@ def insert_statement(dataset: Dataset) -> str:
 
     Parameters `batch`, `source`, `known_at`; one row comes back: staged, distinct keys, inserted, revised, tombstones,
     sha-256 over the digests of the inserted rows in ascending order.
+
+    The newest revision is looked up per row. A set-based join is a fifth faster for large revised batches, but reads
+    all of raw in the batch's time range, and without statistics of the fresh staging rows it can run away.
     """
     columns = [*(c.name for c in BEFORE), *dataset.column_names, *(c.name for c in AFTER)]
     numeric = {column.name for column in dataset.columns if column.kind is Kind.NUMERIC}
@@ -202,7 +205,7 @@ def insert_statement(dataset: Dataset) -> str:
     # The source is the same in all rows. Comparing times is cheaper than comparing text, so event_at leads the sort.
     key = ", ".join(sorted(("symbol", *dataset.key), key=lambda name: name != "event_at"))
     return f"""
-        WITH incoming AS (
+        WITH incoming AS MATERIALIZED (
             SELECT DISTINCT ON ({key}) * FROM staging.{dataset.name}
             WHERE batch_id = %(batch)s ORDER BY {key}, row_no DESC
         ), fresh AS MATERIALIZED (

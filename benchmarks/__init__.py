@@ -1,0 +1,1 @@
+"""Figures of the design, each measured beside its rival."""
