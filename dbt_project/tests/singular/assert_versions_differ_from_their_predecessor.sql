@@ -15,6 +15,6 @@ cross join lateral (
   order by earlier.known_at desc
   limit 1
 ) as previous
-where new.known_at = (select max(known_at) from {{ ref(mart) }}) and previous.row_hash = new.row_hash
+where new.known_at = (select max(newest.known_at) from {{ ref(mart) }} as newest) and previous.row_hash = new.row_hash
 {{ 'union all' if not loop.last }}
 {% endfor %}

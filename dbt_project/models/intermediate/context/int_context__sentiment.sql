@@ -14,7 +14,7 @@ with newest as (
     touched.ends_at
   from {{ ref('int_context__touched_ranges') }} as touched
   inner join {{ ref('stg_news__articles') }} as found
-    on found.symbol = 'global' and found.event_at >= touched.starts_at and found.event_at < touched.ends_at
+    on touched.starts_at <= found.event_at and touched.ends_at > found.event_at and found.symbol = 'global'
   -- The newest revision of what was found may be of another day.
   inner join {{ ref('stg_news__articles') }} as revisions
     on found.source = revisions.source and found.symbol = revisions.symbol and found.article_id = revisions.article_id
@@ -43,7 +43,9 @@ mentions as (
     articles.*
   from articles
   inner join (
-    select distinct symbol from {{ ref('int_context__sentiment_ranges') }} where symbol <> 'global'
+    select distinct symbol
+    from {{ ref('int_context__sentiment_ranges') }}
+    where symbol <> 'global'
   ) as ranges on articles.assets ? ranges.symbol
 )
 

@@ -36,10 +36,16 @@ select
   to_jsonb(newest) as fields
 from {{ 'asset_ranges' if by_asset else 'ranges' }} as ranges
 {%- if timeframes %}
-cross join (values {% for timeframe in timeframes %}('{{ timeframe }}'){{ ', ' if not loop.last }}{% endfor %}) as lengths (timeframe)
+cross join (
+  values
+  {% for timeframe in timeframes %}
+  ('{{ timeframe }}'){{ ',' if not loop.last }}
+  {% endfor %}
+) as lengths (timeframe)
 {%- endif %}
 cross join lateral (
-  select distinct on (versions.bucket_at{{ ', versions.source, versions.instrument' if by_venue }}) versions.*
+  select distinct on (versions.bucket_at{{ ', versions.source, versions.instrument' if by_venue }})
+    versions.*
   from {{ ref(mart) }} as versions
   where
     versions.symbol = ranges.mart_symbol

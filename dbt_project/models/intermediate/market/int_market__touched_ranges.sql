@@ -10,6 +10,18 @@ with feeders as (
   from {{ ref('stg_registry__planner_symbols') }}
 ),
 
+price_symbols as (
+  select distinct planner_symbol
+  from feeders
+  where role = 'price'
+),
+
+options_symbols as (
+  select distinct planner_symbol
+  from feeders
+  where role = 'options'
+),
+
 new_bars as (
   select
     source,
@@ -73,7 +85,7 @@ market_spans as (
     from asked_since
     where day_at < timestamptz 'infinity'
   ) as context
-  cross join (select distinct planner_symbol from feeders where role = 'price') as symbols
+  cross join price_symbols as symbols
 ),
 
 perpetuals as (
@@ -203,7 +215,7 @@ options_spans as (
     from asked_since
     where day_at < timestamptz 'infinity'
   ) as passed
-  cross join (select distinct planner_symbol from feeders where role = 'options') as symbols
+  cross join options_symbols as symbols
 ),
 
 spans as (

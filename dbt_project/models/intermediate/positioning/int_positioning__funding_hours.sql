@@ -41,11 +41,13 @@ printed as (
 ),
 
 settled as (
-  select * from in_force where kind = 'settled'
+  select * from in_force
+  where kind = 'settled'
 ),
 
 predicted as (
-  select * from in_force where kind = 'predicted'
+  select * from in_force
+  where kind = 'predicted'
 )
 
 select

@@ -13,5 +13,6 @@ select
   definitions.description
 from {{ ref('feature_definitions') }} as definitions
 left join (
-  select distinct source from {{ ref('stg_registry__planner_symbols') }} where role = 'positioning'
+  select distinct source from {{ ref('stg_registry__planner_symbols') }}
+  where role = 'positioning'
 ) as venues on definitions.per_venue

@@ -3,4 +3,8 @@
   post_hook="{{ equip_mart(['symbol', 'bucket_at', 'source', 'instrument']) }}",
   indexes=[{'columns': ['known_at']}],
 ) }}
-{{ append_changed(ref('int_positioning__by_venue'), ref('int_market__touched_ranges'), key=['symbol', 'bucket_at', 'source', 'instrument']) }}
+{{ append_changed(
+  ref('int_positioning__by_venue'),
+  ref('int_market__touched_ranges'),
+  key=['symbol', 'bucket_at', 'source', 'instrument']
+) }}

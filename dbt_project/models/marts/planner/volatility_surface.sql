@@ -3,4 +3,8 @@
   post_hook="{{ equip_mart(['symbol', 'bucket_at']) }}",
   indexes=[{'columns': ['known_at']}],
 ) }}
-{{ append_changed(ref('int_options__volatility_surface'), ref('int_market__touched_ranges'), key=['symbol', 'bucket_at']) }}
+{{ append_changed(
+  ref('int_options__volatility_surface'),
+  ref('int_market__touched_ranges'),
+  key=['symbol', 'bucket_at']
+) }}
