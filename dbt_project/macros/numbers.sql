@@ -11,9 +11,12 @@
   ) / 2
 {%- endmacro %}
 
-{# Simple annual rate of a rate per interval of that many hours. #}
+{#
+  Simple annual rate of a rate per interval of that many hours. The year is divided first: that is exact for the intervals
+  that venues have, and so is the product.
+#}
 {% macro apr(rate, interval_hours) -%}
-  {{ rounded(rate ~ " * 8760 / " ~ interval_hours) }}
+  {{ rounded(rate ~ " * (8760 / " ~ interval_hours ~ ")", 24) }}
 {%- endmacro %}
 
 {# Total variance at a tenor between two expiries, linear in time, as an annual volatility in percent. Times in years. #}

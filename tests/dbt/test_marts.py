@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -16,6 +17,7 @@ from tests.dbt.market_rows import DAY, END, FUNDING, HOUR, START, bars, seed
 from tests.dbt.raw_rows import insert
 
 from coinswarm.errors import UserError
+from coinswarm.orchestration.dbt_sources import PROJECT
 from coinswarm.orchestration.marts import (
     MARTS,
     MartRun,
@@ -234,6 +236,15 @@ def test_planner_when_reading_then_sees_marts_and_nothing_behind_them(story: Sto
             pytest.raises(psycopg.errors.InsufficientPrivilege),
         ):
             planner.execute(f"select 1 from {relation}")
+
+
+def test_readme_examples_when_run_by_a_planner_then_answer(story: Story) -> None:
+    blocks = re.findall(r"```sql\n(.*?)```", (PROJECT / "README.md").read_text("utf-8"), re.DOTALL)
+    examples = [example for block in blocks for example in block.split(";") if example.strip()]
+    assert len(examples) == 3
+    with psycopg.connect(story.warehouse.planner.dsn) as planner:
+        for example in examples:
+            planner.execute(example)
 
 
 def test_unit_tests_when_run_then_golden_numbers_hold(story: Story, dbt_target: Path) -> None:
