@@ -1,0 +1,5 @@
+"""What agents and planners import; each client is a module of its own."""
+
+from coinswarm.clients.planner import PlannerData
+
+__all__ = ["PlannerData"]
