@@ -143,11 +143,22 @@ def _wait(bar: Any, what: str, names: Iterable[str], done: Callable[[str], bool]
 
 
 def _print_features() -> None:
-    from coinswarm.clients.planner import PlannerData
+    from coinswarm.clients import PlannerData
 
     frame = PlannerData(resolve("pg_planner")).get_features(
         symbols=list(SYMBOLS), sources=["price", "funding", "volatility"], window_days=1, granularity="1h"
     )
-    shown = frame.reset_index().tail(12)
-    cells = [["" if cell != cell else cell for cell in row] for row in shown.itertuples(index=False)]
-    output.table("What a planner sees: the last hours of BTC-USD and ETH-USD", list(shown.columns), cells)
+    rows = [
+        (
+            symbol,
+            f"{bucket:%H:%M}",
+            f"{row['close']:,.2f}",
+            f"{row['realised_volatility_1d_annualised']:.1%}",
+            f"{row['funding_apr_median']:.2%}",
+            f"{row['verified_fraction']:.3f}",
+            f"{row['known_at']:%H:%M:%S}",
+        )
+        for (symbol, bucket), row in frame.groupby("symbol").tail(6).iterrows()
+    ]
+    columns = ("symbol", "UTC", "close", "vol 1d", "APR", "verified", "known at")
+    output.table("What a planner sees: the last six hours", columns, rows)

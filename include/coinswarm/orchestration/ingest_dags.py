@@ -16,8 +16,13 @@ from coinswarm.sources.spec import Cadence, Mode, SourceSpec
 CRON = {Cadence.QUARTER_HOURLY: "*/15 * * * *", Cadence.HOURLY: "0 * * * *", Cadence.DAILY: "0 0 * * *"}
 
 
+def ingest_dag_id(spec: SourceSpec, cadence: Cadence) -> str:
+    """`ingest__<slug>__<cadence>`."""
+    return f"ingest__{spec.slug}__{cadence.value}"
+
+
 def ingest_dag(spec: SourceSpec, cadence: Cadence, gate: type[BaseOperator]) -> DAG:
-    """DAG `ingest__<slug>__<cadence>`.
+    """The DAG of a source and cadence.
 
     Args:
         spec: the source.
@@ -27,7 +32,7 @@ def ingest_dag(spec: SourceSpec, cadence: Cadence, gate: type[BaseOperator]) -> 
     feeds = spec.feeds_at(cadence)
     now_only = all(feed.mode is Mode.NOW for feed in feeds)
     with DAG(
-        dag_id=f"ingest__{spec.slug}__{cadence.value}",
+        dag_id=ingest_dag_id(spec, cadence),
         description=f"{spec.title}: {', '.join(feed.name for feed in feeds)}",
         schedule=CronDataIntervalTimetable(CRON[cadence], timezone="UTC"),
         start_date=START,
