@@ -16,19 +16,23 @@
 
 {#
   Overlapping or adjacent spans of days become disjoint half-open ranges.
-  `spans` names a CTE with mart, symbol, first_day, last_day (both inclusive).
+  `spans` names a CTE with mart, symbol, first_day, last_day (both inclusive); `everything` one with every mart and symbol of
+  the group, which a rebuild takes for its whole window, whatever arrived when.
 #}
-{% macro ranges_of(spans) -%}
+{% macro ranges_of(spans, everything) -%}
+  {%- if var('rebuild_schema') %}
   select
     mart,
     symbol,
-    {%- if var('rebuild_from') %}
-    greatest(min(first_day), timestamptz '{{ var("rebuild_from") }}') as starts_at,
-    least(max(last_day) + interval '1 day', timestamptz '{{ var("rebuild_to") }}') as ends_at
-    {%- else %}
+    timestamptz '{{ var("rebuild_from") }}' as starts_at,
+    timestamptz '{{ var("rebuild_to") }}' as ends_at
+  from {{ everything }}
+  {%- else %}
+  select
+    mart,
+    symbol,
     min(first_day) as starts_at,
     max(last_day) + interval '1 day' as ends_at
-    {%- endif %}
   from (
     select
       mart,
@@ -55,7 +59,5 @@
     ) as marked
   ) as numbered
   group by mart, symbol, island
-  {%- if var('rebuild_from') %}
-  having min(first_day) < timestamptz '{{ var("rebuild_to") }}' and max(last_day) >= timestamptz '{{ var("rebuild_from") }}'
   {%- endif %}
 {%- endmacro %}

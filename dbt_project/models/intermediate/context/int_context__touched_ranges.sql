@@ -77,6 +77,13 @@ spans as (
     where '{{ var("touch_since") }}' <> ''
   ) as passed
   {% endfor %}
+),
+
+everything as (
+  select
+    mart,
+    'global' as symbol
+  from (values ('planner_sentiment'), ('planner_onchain'), ('planner_macro')) as marts (mart)
 )
 
-{{ ranges_of('spans') }}
+{{ ranges_of('spans', 'everything') }}

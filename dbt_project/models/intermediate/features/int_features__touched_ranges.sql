@@ -59,6 +59,17 @@ spans as (
     union
     select 'global'
   ) as symbols
+),
+
+everything as (
+  select
+    'planner_features' as mart,
+    planner_symbol as symbol
+  from {{ ref('stg_registry__planner_symbols') }}
+  union
+  select
+    'planner_features',
+    'global'
 )
 
-{{ ranges_of('spans') }}
+{{ ranges_of('spans', 'everything') }}

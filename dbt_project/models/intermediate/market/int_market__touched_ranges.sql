@@ -248,6 +248,24 @@ spans as (
     first_day,
     last_day
   from options_spans
+),
+
+everything as (
+  select distinct
+    roles.mart,
+    feeders.planner_symbol as symbol
+  from feeders
+  inner join (
+    values
+    ('market_aggregates', 'price'),
+    ('positioning_by_venue', 'positioning'),
+    ('planner_positioning', 'positioning'),
+    ('volatility_surface', 'options')
+  ) as roles (mart, role) on feeders.role = roles.role
+  union
+  select
+    'market_aggregates',
+    'ETH-BTC'
 )
 
-{{ ranges_of('spans') }}
+{{ ranges_of('spans', 'everything') }}
