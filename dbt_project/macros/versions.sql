@@ -92,13 +92,21 @@
   from stamped
 {%- endmacro %}
 
-{# A mart may only be built from work tables of the same run: stale ones would be stamped with a newer watermark. #}
+{#
+  A mart may only be built from work tables of the same run: stale ones would be stamped with a newer watermark. And never as
+  of a moment before its last run: that would change what was known in between.
+#}
 {% macro refuse_stale(touched) -%}
   do $$
   begin
     if (select obj_description('{{ touched }}'::regclass)) is distinct from 'as of {{ var("as_of") }}' then
       raise exception '{{ touched }} is of another run: build the mart together with its intermediate models';
     end if;
+    {%- if not var('rebuild_schema') %}
+    if exists (select from ops.mart_watermarks where mart = '{{ this.identifier }}' and as_of > {{ as_of() }}) then
+      raise exception 'a later run has built {{ this.identifier }} already: nothing is appended as of {{ var("as_of") }}';
+    end if;
+    {%- endif %}
   end $$
 {%- endmacro %}
 

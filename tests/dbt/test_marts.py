@@ -273,6 +273,11 @@ def test_build_when_work_tables_are_of_another_run_then_refuses(story: Story, db
         build_marts(story.warehouse.transform, select="planner_macro", target_dir=dbt_target)
 
 
+def test_build_when_a_later_run_was_there_then_refuses_to_change_what_was_known(story: Story, dbt_target: Path) -> None:
+    with pytest.raises(MartsFailed, match="a later run has built planner_onchain already"):
+        build_marts(story.warehouse.transform, select="tag:context", as_of=story.idle.as_of, target_dir=dbt_target)
+
+
 def test_build_when_asked_wrongly_then_says_so(story: Story, dbt_target: Path) -> None:
     with pytest.raises(UserError, match="no dbt node"):
         build_marts(story.warehouse.transform, select="tag:nothing", target_dir=dbt_target)

@@ -260,7 +260,7 @@ def _build(
     # Settings that are given at parse time (schema names) are part of the parse; the watermark is not, so that the
     # cached parse of the last run is good for this one.
     fixed = {name: value for name, value in variables.items() if name == "rebuild_schema"}
-    with _environment(transform), _one_at_a_time:
+    with _environment(transform), _one_at_a_time, _alone(transform, fixed.get("rebuild_schema", "marts")):
         parsed = _invoke(["parse", "--vars", json.dumps(fixed)], target)
         if not parsed.success:
             raise MartsFailed(f"the dbt project does not parse: {parsed.exception}")
@@ -285,6 +285,14 @@ def _invoke(arguments: list[str], target: Path, *, manifest: Any = None) -> Any:
     # Results are taken from the answer; writing the manifest as JSON would cost a second of CPU per run.
     quiet += [] if arguments[0] == "docs" else ["--no-write-json"]
     return dbtRunner(manifest=manifest).invoke([*quiet, *arguments, *paths])
+
+
+@contextlib.contextmanager
+def _alone(transform: Connection, what: str) -> Iterator[None]:
+    # Two builds at once would swap each other's work tables: the second one waits for the first, on any machine.
+    with psycopg.connect(transform.dsn, autocommit=True) as connection:
+        connection.execute("select pg_advisory_lock(20413, hashtext(%s))", (what,))
+        yield
 
 
 @contextlib.contextmanager
