@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
+from tests.conftest import Warehouse
 
 from coinswarm.connections import Connection, Resolver
 from coinswarm.errors import UserError
 from coinswarm.sources import SOURCES
-from tests.conftest import Warehouse
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,10 @@ from coinswarm.datasets._model import Dataset, Domain, amount, number, price, te
 SERIES_OBSERVATIONS = Dataset(
     name="series_observations",
     domain=Domain.MACRO,
-    description="Observations of economic series by vintage; `published_at` is null where the provider gives no vintage. `symbol` is `global`.",
+    description=(
+        "Observations of economic series by vintage; `published_at` is null where the provider gives no vintage. "
+        "`symbol` is `global`."
+    ),
     key=("series_id", "event_at", "published_at"),
     columns=(
         text("series_id", "The provider's series, `DGS10`."),

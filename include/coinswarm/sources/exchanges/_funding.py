@@ -1,4 +1,4 @@
-"""Funding times and intervals, where the venue does not state them (decision 0103)."""
+"""Funding times and intervals, where the venue does not state them (decision 0002)."""
 
 from __future__ import annotations
 

@@ -145,7 +145,7 @@ def parse_ohlcv(body: bytes, request: Request) -> Iterator[Record | Rejected]:
 
 
 def parse_funding(body: bytes, request: Request) -> Iterator[Record | Rejected]:
-    """Hourly funding: `interest_1h` is the rate of the hour that ended at `timestamp` (decision 0108)."""
+    """Hourly funding: `interest_1h` is the rate of the hour that ended at `timestamp` (decision 0005)."""
 
     def build(row: Any) -> Record | None:
         exact = epoch_ms(row, "timestamp")

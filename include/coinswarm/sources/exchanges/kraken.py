@@ -2,7 +2,7 @@
 
 Spot OHLC only ever holds the latest 720 bars, whatever `since` says, and its last row is the unfinished bar. Funding
 is relative in the history and absolute (dollars per contract) in the tickers, where it is divided by the index price
-(decision 0108).
+(decision 0005).
 """
 
 from __future__ import annotations
