@@ -20,6 +20,7 @@ from coinswarm.errors import UserError
 from coinswarm.registry import Instrument, InstrumentKind
 from coinswarm.sources.exchanges._bars import bar_length, bar_pages, check_grid, is_closed, pages
 from coinswarm.sources.exchanges._books import levels
+from coinswarm.sources.exchanges._feeds import bar_feeds, funding_feeds
 from coinswarm.sources.exchanges._funding import (
     HOUR,
     LEAD_IN,
@@ -44,7 +45,7 @@ from coinswarm.sources.reading import (
     violation,
     whole,
 )
-from coinswarm.sources.spec import Cadence, Feed, Mode, Request, RequestBuilder, SourceSpec
+from coinswarm.sources.spec import Cadence, Feed, Request, RequestBuilder, SourceSpec
 from coinswarm.timeframes import Window, milliseconds
 
 SLUG = "bybit"
@@ -364,26 +365,6 @@ def _symbol_of(result: Mapping[str, Any], request: Request) -> str:
         raise violation(request, str(error)) from None
 
 
-_BAR_FEEDS = tuple(
-    Feed(
-        "ohlcv",
-        cadence,
-        _bar_requests(timeframe),
-        parse_ohlcv,
-        timeframe=timeframe,
-        kinds=(InstrumentKind.SPOT, InstrumentKind.PERPETUAL),
-        freshness=freshness,
-        scheduled=timeframe != "8h",
-    )
-    for timeframe, cadence, freshness in (
-        ("1m", Cadence.QUARTER_HOURLY, timedelta(minutes=35)),
-        ("15m", Cadence.QUARTER_HOURLY, timedelta(minutes=50)),
-        ("1h", Cadence.HOURLY, timedelta(hours=3)),
-        ("8h", Cadence.DAILY, timedelta(hours=48)),
-        ("1d", Cadence.DAILY, timedelta(hours=60)),
-    )
-)
-
 SPEC = SourceSpec(
     slug=SLUG,
     title="Bybit",
@@ -391,25 +372,8 @@ SPEC = SourceSpec(
     docs_url="https://bybit-exchange.github.io/docs/v5/intro",
     licence="Market data under Bybit's terms of use; no redistribution.",
     feeds=(
-        *_BAR_FEEDS,
-        Feed(
-            "funding_rates",
-            Cadence.HOURLY,
-            _settled_requests,
-            parse_funding_rates,
-            variant="settled",
-            kinds=(InstrumentKind.PERPETUAL,),
-            freshness=timedelta(hours=10),
-        ),
-        Feed(
-            "funding_rates",
-            Cadence.QUARTER_HOURLY,
-            _predicted_requests,
-            parse_funding_rates,
-            variant="predicted",
-            mode=Mode.NOW,
-            kinds=(InstrumentKind.PERPETUAL,),
-        ),
+        *bar_feeds(_bar_requests, parse_ohlcv),
+        *funding_feeds(_settled_requests, _predicted_requests, parse_funding_rates),
         Feed(
             "open_interest",
             Cadence.QUARTER_HOURLY,
