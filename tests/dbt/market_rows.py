@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -66,8 +66,17 @@ def options(at: datetime) -> Iterator[dict[str, Any]]:
                 }
 
 
-def seed(owner: psycopg.Connection[Any], *, known_at: datetime = KNOWN) -> None:
-    """Everything known at once, as after a backfill."""
+def an_hour_later(row: Mapping[str, Any]) -> datetime:
+    """Known as it happens: a bar of any length by then, a prediction as soon as it is read."""
+    if row.get("kind") == "predicted":
+        return row["received_at"] + MINUTE
+    return max(row["event_at"] + HOUR + 2 * MINUTE, START)
+
+
+def seed(
+    owner: psycopg.Connection[Any], *, known_at: datetime | Callable[[Mapping[str, Any]], datetime] = KNOWN
+) -> None:
+    """Everything known at once, as after a backfill, or when `known_at` says."""
     hourly = [
         ("BTC-USD", "coinbase", "100000"),
         ("BTC-USD", "kraken", "100005"),
@@ -102,7 +111,7 @@ def seed(owner: psycopg.Connection[Any], *, known_at: datetime = KNOWN) -> None:
             "rate": Decimal(n % 3 - 1) / 10_000,
             "interval_hours": Decimal(8),
             "received_at": START + n * HOUR,
-            "known_at": known_at + timedelta(microseconds=n),
+            **({"known_at": known_at + timedelta(microseconds=n)} if isinstance(known_at, datetime) else {}),
         }
         for n in range(48)
     ]

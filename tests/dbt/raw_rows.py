@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -21,18 +21,24 @@ def insert(
     dataset_name: str,
     rows: Iterable[Mapping[str, Any]],
     *,
-    known_at: datetime,
+    known_at: datetime | Callable[[Mapping[str, Any]], datetime],
     **shared: Any,
 ) -> UUID:
-    """Insert revisions known since `known_at`; `shared` are columns that all rows have in common. Commits."""
+    """Insert revisions known since `known_at` (or what it says of a row); `shared` are columns of all rows. Commits."""
     dataset = dataset_named(dataset_name)
     batch = uuid4()
     columns = (*BEFORE, *dataset.columns, *AFTER)
-    defaults = {
-        "received_at": known_at, "available_basis": "observed", "is_tombstone": False, "known_at": known_at,
-        "batch_id": batch, "schema_version": 1, "symbol": "global",
-    }  # fmt: skip
-    filled = [{**defaults, **shared, **row} for row in rows]
+    constants = {
+        "available_basis": "observed",
+        "is_tombstone": False,
+        "batch_id": batch,
+        "schema_version": 1,
+        "symbol": "global",
+    }
+    filled = []
+    for row in rows:
+        known = known_at if isinstance(known_at, datetime) else known_at(row)
+        filled.append({**constants, "known_at": known, "received_at": known, **shared, **row})
     partition_by = dataset.partition_by
     moments = list({row[partition_by] for row in filled})
     connection.execute("select ops.ensure_partitions(%s, %s)", (dataset_name, moments))
