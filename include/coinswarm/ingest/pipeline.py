@@ -10,11 +10,13 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from psycopg.types.json import Jsonb
+
 from coinswarm.batches import Batch
 from coinswarm.connections import Resolver
 from coinswarm.datasets import dataset_named
 from coinswarm.datasets.records import Record, Rejected
-from coinswarm.errors import GateFailed
+from coinswarm.errors import ContractViolation, GateFailed
 from coinswarm.ingest.plan import batch_of, expected_symbols, feed_named, requests_of
 from coinswarm.sources import source_named
 from coinswarm.sources.fetch import fetcher
@@ -54,6 +56,7 @@ class Loaded:
     dropped: int
 
 
+@database.store_errors()
 def next_batch(
     source: str,
     feed: str,
@@ -64,26 +67,30 @@ def next_batch(
     resolve: Resolver,
     symbols: Iterable[str] = (),
 ) -> Batch:
-    """The batch that a run works on: its unfinished one, or a new one if the run had published before.
+    """The batch that a run works on: its unfinished one, or a new one if the last was published or refused.
 
-    So a retry completes what was begun, and clearing a finished run asks the provider again.
+    So a retry completes what was begun, and clearing a finished or refused run asks the provider again.
     """
     spec = source_named(source)
     first = batch_of(spec, feed_named(spec, feed), window, dag_id=dag_id, run_id=run_id, symbols=symbols)
     with database.connect(resolve("pg_ingest")) as connection:
         batch, generation = first, 1
-        while stored_result(connection, batch) is not None:
+        while stored_result(connection, batch) is not None or _was_refused(connection, batch):
             generation += 1
             batch = replace(first, run_id=f"{run_id}#{generation}")
     return batch
 
 
+@database.store_errors()
 def land(batch: Batch, resolve: Resolver, *, now: datetime | None = None) -> Landed:
     """Fetch every request of the batch and keep the verbatim bytes; what has landed already is not asked again.
+
+    A request that the provider refuses (a delisted instrument) is named in quarantine and costs the others nothing.
 
     Raises:
         NothingToAsk: the source is off, or the provider cannot answer for this window.
         SourceError: as the provider's answer demands; what landed before stays.
+        StoreUnavailable: PostgreSQL or the lake does not answer.
     """
     spec = source_named(batch.source)
     feed = feed_named(spec, batch.feed)
@@ -96,34 +103,64 @@ def land(batch: Batch, resolve: Resolver, *, now: datetime | None = None) -> Lan
     with database.connect(resolve("pg_ingest"), autocommit=True) as connection:
         landed = {_request_key(request) for _, request in _landed(connection, batch)}
         fetch = fetcher(spec, provider)
-        for request in map(fetch.prepare, requests_of(spec, feed, window, batch.symbols)):
+        refused: list[tuple[int, Request, ContractViolation]] = []
+        for number, request in enumerate(map(fetch.prepare, requests_of(spec, feed, window, batch.symbols))):
             if _request_key(request) in landed:
                 continue
-            fetched = fetch.get(request)
+            try:
+                fetched = fetch.get(request)
+            except ContractViolation as error:
+                refused.append((number, request, error))
+                continue
             answered = request.received(fetched.received_at).to_json()
             stored = lake.land(_landing_key(batch, request, fetched.body), fetched.body, request=answered)
             manifest.record(connection, batch, [manifest.Entry(stored, request=answered)])
             log.info("landed %s bytes of %s %s %s", len(fetched.body), spec.slug, feed.name, request.symbol)
-        return Landed(len(_landed(connection, batch)))
+        objects = len(_landed(connection, batch))
+        if refused and not objects:
+            _refuse(connection, batch, refused[0][2])
+            raise refused[0][2]
+        quarantine(
+            connection,
+            batch,
+            [
+                Refusal(Rejected(number, "response", f"{request.symbol}: {error}".lstrip(": ")), None, request.symbol)
+                for number, request, error in refused
+            ],
+        )
+        return Landed(objects)
 
 
+@database.store_errors()
 def load(batch: Batch, resolve: Resolver) -> Loaded:
     """Parse every landed object of the batch into `staging`; what was staged before is replaced.
 
+    A body that is unusable as a whole is named in quarantine; its bytes stay in the lake, the other bodies go on.
+
     Raises:
-        ContractViolation: a body is unusable as a whole; it stays in the lake.
+        ContractViolation: every body is unusable.
+        StoreUnavailable: PostgreSQL or the lake does not answer.
     """
     spec = source_named(batch.source)
     feed = feed_named(spec, batch.feed)
     lake = Lake(resolve("s3_lake"))
     counts = dict.fromkeys(("open", "dropped"), 0)
-
     refused: list[Refusal] = []
 
-    def incoming(objects: Iterable[tuple[str, Request]]) -> Iterator[Incoming]:
+    def incoming(objects: list[tuple[str, Request]]) -> Iterator[Incoming]:
+        unusable: list[ContractViolation] = []
         for key, request in objects:
             assert request.received_at is not None  # noqa: S101 - land() always sets it
-            for outcome in parse_payload(feed.parse, lake.landed(key), request):
+            try:
+                # As a whole, so that a body that breaks off in the middle leaves none of its rows.
+                outcomes = list(parse_payload(feed.parse, lake.landed(key), request))
+            except ContractViolation as error:
+                unusable.append(error)
+                refused.append(Refusal(Rejected(0, "body", str(error)), key, request.symbol))
+                if len(unusable) == len(objects):
+                    raise unusable[0] from None
+                continue
+            for outcome in outcomes:
                 if isinstance(outcome, Rejected):
                     refused.append(Refusal(outcome, key, request.symbol))
                 elif not outcome.final:
@@ -134,11 +171,17 @@ def load(batch: Batch, resolve: Resolver) -> Loaded:
                     yield Incoming(outcome, request.received_at, key)
 
     with database.connect(resolve("pg_ingest"), autocommit=True) as connection:
-        staged = stage(connection, dataset_named(batch.dataset), batch, incoming(_landed(connection, batch)))
+        try:
+            staged = stage(connection, dataset_named(batch.dataset), batch, incoming(_landed(connection, batch)))
+        except ContractViolation as error:
+            quarantine(connection, batch, refused)
+            _refuse(connection, batch, error)
+            raise
         quarantine(connection, batch, refused)
     return Loaded(staged, len(refused), counts["open"], counts["dropped"])
 
 
+@database.store_errors()
 def validate(batch: Batch, resolve: Resolver) -> dict[str, Any]:
     """Run the quality gate on the staged batch.
 
@@ -152,10 +195,13 @@ def validate(batch: Batch, resolve: Resolver) -> dict[str, Any]:
     expected = expected_symbols(spec, feed, batch.window, batch.symbols)
     report = run_gate(resolve("pg_ingest"), batch, expected_symbols=expected)
     if not report.passed:
+        with database.connect(resolve("pg_ingest"), autocommit=True) as connection:
+            _refuse(connection, batch, report.summary())
         raise GateFailed(report.summary())
     return {"score": str(report.score), "warnings": len(report.warnings), "quarantined": report.quarantined}
 
 
+@database.store_errors()
 def publish(batch: Batch, resolve: Resolver) -> dict[str, Any]:
     """Publish the staged batch and return its ledger entry, JSON-safe; a published batch returns the same again."""
     with database.connect(resolve("pg_ingest")) as connection:
@@ -196,6 +242,21 @@ def _wanted(feed: Feed, record: Record, window: Window) -> bool:
 
 def _landed(connection: database.Session, batch: Batch) -> list[tuple[str, Request]]:
     return [(key, Request.from_json(text)) for key, text in manifest.landed_objects(connection, batch) if text]
+
+
+def _refuse(connection: database.Session, batch: Batch, reason: object) -> None:
+    connection.execute(
+        "INSERT INTO ops.batch_steps (batch_id, step, detail) VALUES (%s, 'refused', %s)",
+        # A provider's words may hold what PostgreSQL has no place for.
+        [batch.batch_id, Jsonb({"reason": ascii(str(reason)[:2_000])})],
+    )
+
+
+def _was_refused(connection: database.Session, batch: Batch) -> bool:
+    row = connection.execute(
+        "SELECT EXISTS (SELECT FROM ops.batch_steps WHERE batch_id = %s AND step = 'refused')", [batch.batch_id]
+    ).fetchone()
+    return row == (True,)
 
 
 def _landing_key(batch: Batch, request: Request, body: bytes) -> str:

@@ -15,6 +15,7 @@ from coinswarm.errors import (
     GateFailed,
     IntegrityError,
     RateLimited,
+    StoreUnavailable,
     Unavailable,
     UserError,
 )
@@ -36,6 +37,9 @@ class ProviderRetryPolicy(ExceptionRetryPolicy):
                 RetryRule(IntegrityError, RetryAction.FAIL, reason="the store contradicts its ledger"),
                 RetryRule(UserError, RetryAction.FAIL, reason="the request itself is wrong"),
                 RetryRule(Unavailable, RetryAction.RETRY, timedelta(seconds=30), reason="the provider is unavailable"),
+                RetryRule(
+                    StoreUnavailable, RetryAction.RETRY, timedelta(seconds=30), reason="the store is unavailable"
+                ),
                 RetryRule(RateLimited, RetryAction.RETRY, timedelta(minutes=1), reason="rate limit"),
             ]
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
@@ -41,6 +43,19 @@ def connect(connection: Connection, *, autocommit: bool = False) -> Session:
         )
     except psycopg.OperationalError as error:
         raise StoreUnavailable(f"{connection.conn_id}: {str(error).strip()}") from error
+
+
+@contextmanager
+def store_errors() -> Iterator[None]:
+    """Around work in the warehouse (also as a decorator): a server that goes away becomes an error that is tried again.
+
+    Raises:
+        StoreUnavailable: the session was lost, cancelled, or the victim of a deadlock; its transaction is undone.
+    """
+    try:
+        yield
+    except psycopg.OperationalError as error:
+        raise StoreUnavailable(f"warehouse: {type(error).__name__}: {str(error).strip()}") from error
 
 
 def require_idle(conn: Session) -> None:
