@@ -1,7 +1,7 @@
 """Data Docs: the latest verdict of every suite as pages, rendered from stored results and published to the lake.
 
 Nothing is validated again. A gate run stores counts; the expectations follow from the declaration and the batch, so the
-pages can be rebuilt at any time, apart from the hot path.
+pages can be rebuilt at any time, apart from the hot path. They need nothing from outside of the site.
 """
 
 from __future__ import annotations
@@ -13,13 +13,16 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
+from html import escape
 from pathlib import Path
 from typing import Any
 
 from coinswarm.batches import Batch
 from coinswarm.connections import Connection
-from coinswarm.datasets import DATASETS
+from coinswarm.datasets import DATASETS, Severity
 from coinswarm.errors import StoreUnavailable
+from coinswarm.quality.docs_pages import Line, make_self_contained, severity_mark
 from coinswarm.quality.gate import VERDICT
 from coinswarm.quality.suites import Suite, expectations_of, load_great_expectations, new_context, suite_of
 from coinswarm.storage.database import Session, connect
@@ -37,6 +40,9 @@ class StoredRun:
     passed: bool
     checked_at: datetime
     rows: int
+    quarantined: int
+    score: Decimal | None
+    reasons: tuple[str, ...]
     results: dict[str, StoredResult]
 
 
@@ -44,6 +50,7 @@ class StoredRun:
 class StoredResult:
     """One row of `ops.quality_results`."""
 
+    severity: str
     success: bool
     elements: int | None
     unexpected: int | None
@@ -66,6 +73,7 @@ def render_data_docs(connection: Connection, target_dir: Path) -> int:
     fresh = Path(tempfile.mkdtemp(prefix=f".{target_dir.name}-", dir=target_dir.parent))
     try:
         _build(runs, fresh)
+        make_self_contained(fresh, [_line(run, fresh) for run in runs])
         fresh.chmod(0o755)
         if target_dir.exists():
             old = Path(tempfile.mkdtemp(prefix=f".{target_dir.name}-old-", dir=target_dir.parent))
@@ -132,16 +140,16 @@ def upload_site(lake: Connection, site_dir: Path) -> int:
 
 def _latest_runs(session: Session) -> Iterator[StoredRun]:
     verdicts = session.execute(
-        "select distinct on (suite) suite, batch_id, checked_at, success, element_count, observed"
+        "select distinct on (suite) suite, batch_id, checked_at, success, element_count, unexpected_count, observed"
         " from ops.quality_results where expectation = %s order by suite, checked_at desc",
         [VERDICT],
     ).fetchall()
-    for suite, batch_id, checked_at, passed, rows, observed in verdicts:
+    for suite, batch_id, checked_at, passed, rows, quarantined, observed in verdicts:
         batch = Batch.from_json(observed["batch"])
         if batch.dataset not in DATASETS:
             continue  # a dataset that was declared once and is no more
         results = session.execute(
-            "select expectation, success, element_count, unexpected_count, coalesce(observed, '{}')"
+            "select expectation, severity, success, element_count, unexpected_count, coalesce(observed, '{}')"
             " from ops.quality_results where batch_id = %s and suite = %s and checked_at = %s and expectation <> %s",
             [batch_id, suite, checked_at, VERDICT],
         ).fetchall()
@@ -151,8 +159,27 @@ def _latest_runs(session: Session) -> Iterator[StoredRun]:
             passed,
             checked_at,
             rows,
+            quarantined,
+            None if observed.get("score") is None else Decimal(observed["score"]),
+            tuple(observed.get("reasons", ())),
             {name: StoredResult(*rest) for name, *rest in results},
         )
+
+
+def _line(run: StoredRun, site: Path) -> Line:
+    suite = f"{run.batch.source}.{run.batch.feed}"
+    (page,) = (site / "validations").rglob(f"{run.batch.batch_id}.html")
+    return Line(
+        suite=suite,
+        checked_at=run.checked_at,
+        passed=run.passed,
+        score=run.score,
+        rows=run.rows,
+        quarantined=run.quarantined,
+        warnings=sum(not result.success and result.severity == Severity.WARN for result in run.results.values()),
+        reasons=run.reasons,
+        page=page.relative_to(site).as_posix(),
+    )
 
 
 def _build(runs: list[StoredRun], folder: Path) -> None:
@@ -228,6 +255,7 @@ def _results(suite: Suite, run: StoredRun) -> Iterator[tuple[Any, Any]]:
         stored = run.results.get(check.name)
         if stored is None:
             continue  # a rule that is newer than the run
+        expectation.description = severity_mark(check.description, stored.severity)
         unexpected = stored.unexpected or 0
         detail: dict[str, Any] = {"observed_value": unexpected}
         if check.native is not None:
@@ -252,7 +280,7 @@ def _results(suite: Suite, run: StoredRun) -> Iterator[tuple[Any, Any]]:
                 exception_info={
                     "raised_exception": error is not None,
                     "exception_traceback": None,
-                    "exception_message": error,
+                    "exception_message": error and escape(error),
                 },
             ),
         )
@@ -260,4 +288,5 @@ def _results(suite: Suite, run: StoredRun) -> Iterator[tuple[Any, Any]]:
 
 def _example(finding: dict[str, Any]) -> str:
     parts = (finding.get("symbol"), finding.get("event_at"), finding.get("observed"))
-    return " ".join(str(part) for part in parts if part) or str(finding.get("text", ""))
+    # What a provider sent: Great Expectations puts it into the page as it is.
+    return escape(" ".join(str(part) for part in parts if part) or str(finding.get("text", "")))

@@ -15,6 +15,7 @@ from coinswarm.batches import Batch
 from coinswarm.connections import Connection
 from coinswarm.datasets import dataset_named
 from coinswarm.quality.docs import PREFIX, publish_data_docs, render_data_docs, upload_site
+from coinswarm.quality.docs_pages import STYLES
 from coinswarm.quality.freshness import FeedClock, State, read_freshness
 from coinswarm.quality.gate import run_gate
 from coinswarm.quality.suites import suite_of, validate
@@ -26,6 +27,10 @@ from coinswarm.storage.staging import Incoming, stage
 pytestmark = pytest.mark.integration
 
 SPOILT = {"close": Decimal(-1), "volume_base": Decimal("NaN"), "available_basis": "guessed"}
+# Whatever a browser would fetch, run or follow out of the site.
+OUTSIDE = re.compile(
+    r"<(script|img|iframe|style|object|embed|base|svg)\b|(src|href|action|on\w+)=[\"'](https?:|//|javascript:)"
+)
 
 
 def gate(warehouse: Warehouse, batch: Batch, *, spoil: int = 0) -> None:
@@ -40,7 +45,7 @@ def page(site: Path, suite: str) -> str:
 
 
 def verdict(html: str) -> str:
-    found = re.search(r">Status:</span>.*?</i> (\w+)", html)
+    found = re.search(r'>Status:</span>\s*<span class="badge \w+">(\w+)<', html)
     assert found is not None
     return found.group(1)
 
@@ -51,14 +56,61 @@ def test_data_docs_show_the_latest_verdict_of_each_suite(warehouse: Warehouse, t
     gate(warehouse, batch_for("tvl", run_id="manual__2026-11-23T14:20:00+00:00#2"))
     site = tmp_path / "site"
     assert render_data_docs(warehouse.auditor, site) == 2
-    assert "binance/tvl" in (site / "index.html").read_text()
     bars = page(site, "binance.ohlcv_15m")
     assert "close is above 0." in bars
     assert "BTC-USDT" in bars
     assert "staging.ohlcv" in bars
-    assert verdict(bars) == "Failed"
-    assert verdict(page(site, "binance.tvl")) == "Succeeded"
+    assert verdict(bars) == "failed"
+    assert verdict(page(site, "binance.tvl")) == "passed"
     assert warehouse.ingest.password not in bars
+
+
+def test_data_docs_index_lists_each_suite_with_its_verdict_and_a_link(warehouse: Warehouse, tmp_path: Path) -> None:
+    gate(warehouse, batch_for("ohlcv", slots=4), spoil=2)
+    gate(warehouse, batch_for("tvl"))
+    render_data_docs(warehouse.auditor, tmp_path / "site")
+    html = (tmp_path / "site" / "index.html").read_text()
+    lines = {
+        found["suite"]: (found["page"], re.sub(r"<[^>]+>", " ", found["rest"]).split())
+        for found in re.finditer(r'<tr><td><a href="(?P<page>[^"]+)">(?P<suite>[^<]+)</a>(?P<rest>.*?)</tr>', html)
+    }
+    assert list(lines) == ["binance.ohlcv_15m", "binance.tvl"]
+    for target, _ in lines.values():
+        assert (tmp_path / "site" / target).is_file()
+    _, bars = lines["binance.ohlcv_15m"]
+    assert bars[2:7] == ["refused", "0.000000", "4", "2", "1"]
+    assert " ".join(bars[7:]) == "50% of its 4 rows are quarantined, more than 20%"
+    assert lines["binance.tvl"][1][2:] == ["passed", "0.500000", "1", "0", "0"]
+
+
+def test_data_docs_ask_for_nothing_outside_even_if_a_provider_sends_markup(
+    warehouse: Warehouse, tmp_path: Path
+) -> None:
+    batch = batch_for("ohlcv", slots=4)
+    hostile = "<script src='http://evil.test/x.js'></script><img src=//evil.test/y onerror=\"z()\">"
+    rows = good_rows(batch)
+    rows[0] = {**rows[0], "available_basis": hostile}
+    stage_rows(warehouse.ingest, batch, rows)
+    run_gate(warehouse.ingest, batch, expected_symbols=("BTC-USDT",))
+    site = tmp_path / "site"
+    render_data_docs(warehouse.auditor, site)
+    pages = {path: path.read_text() for path in site.rglob("*.html")}
+    assert "&lt;script src=&#x27;http://evil.test/x.js&#x27;&gt;" in page(site, "binance.ohlcv_15m"), "it is shown, as text"
+    for path, html in pages.items():
+        assert not OUTSIDE.search(html), path
+        links = re.findall(r"""(?:src|href)=["']([^"'#]+)""", html)
+        assert links
+        for link in links:
+            assert (path.parent / link).is_file(), (path, link)
+    assert "url(" not in (site / STYLES).read_text()
+
+
+def test_data_docs_show_severity_so_that_a_warning_is_told_from_a_refusal(warehouse: Warehouse, tmp_path: Path) -> None:
+    gate(warehouse, batch_for("ohlcv", slots=4), spoil=2)
+    render_data_docs(warehouse.auditor, tmp_path / "site")
+    bars = page(tmp_path / "site", "binance.ohlcv_15m")
+    assert re.search(r'close is above 0\. <span class="badge block">block<', bars)
+    assert re.search(r'Nothing is missing: a bar per slot and symbol\. <span class="badge warn">warn<', bars)
 
 
 def test_data_docs_rendered_again_replace_the_site_and_leave_nothing_beside(
