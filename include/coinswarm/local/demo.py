@@ -81,7 +81,7 @@ class Airflow:
 
 
 def show_planner_table(access: Access) -> None:
-    """Wait until every ingest DAG has a finished run, bring in history, build the marts, and print what planners see.
+    """Wait until every ingest DAG has run, bring in history, build marts and documents, print what planners see.
 
     Safe to call again: what is there is neither fetched nor built twice.
 
@@ -100,6 +100,9 @@ def show_planner_table(access: Access) -> None:
         _wait(bar, "history", [run_id for run_id, _ in wanted], lambda run: _green(airflow, "backfill_history", run))
         airflow.trigger("build_planner_marts", "demo-marts")
         _wait(bar, "planner marts", ["demo-marts"], lambda run: _green(airflow, "build_planner_marts", run))
+        # Its first run was at the start, when there was nothing to show yet.
+        airflow.trigger("publish_docs", "demo-docs")
+        _wait(bar, "documents", ["demo-docs"], lambda run: _green(airflow, "publish_docs", run))
     _print_features()
 
 
