@@ -95,7 +95,9 @@ def test_data_docs_ask_for_nothing_outside_even_if_a_provider_sends_markup(
     site = tmp_path / "site"
     render_data_docs(warehouse.auditor, site)
     pages = {path: path.read_text() for path in site.rglob("*.html")}
-    assert "&lt;script src=&#x27;http://evil.test/x.js&#x27;&gt;" in page(site, "binance.ohlcv_15m"), "it is shown, as text"
+    assert "&lt;script src=&#x27;http://evil.test/x.js&#x27;&gt;" in page(site, "binance.ohlcv_15m"), (
+        "it is shown, as text"
+    )
     for path, html in pages.items():
         assert not OUTSIDE.search(html), path
         links = re.findall(r"""(?:src|href)=["']([^"'#]+)""", html)
