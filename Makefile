@@ -64,11 +64,12 @@ test-unit: setup ## Pure logic and every source's promises: no server
 	@$(BIN)/python -m pytest -q tests/unit tests/contract
 
 .PHONY: lint
-lint: setup ## Style, types and the direction of imports
+lint: setup ## Style of Python and SQL, types, and the direction of imports
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@cd dbt_project && ../$(BIN)/sqlfluff lint models tests
 
 .PHONY: check
 check: lint test ## What must be green before a change is handed in
@@ -77,6 +78,11 @@ check: lint test ## What must be green before a change is handed in
 format: setup ## Rewrite the code in house style
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+.PHONY: generate
+generate: setup ## Write again what is generated: dbt sources and staging models, the table of DAGs
+	@$(BIN)/python -m coinswarm.orchestration.dbt_sources
+	@$(BIN)/python -m coinswarm.orchestration.dag_inventory
 
 .PHONY: bench
 bench: setup ## Every figure beside its rival, one JSON line each

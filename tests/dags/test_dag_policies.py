@@ -11,6 +11,7 @@ from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import DAG, BaseOperator
 from tests.support import ROOT
 
+from coinswarm.orchestration import dag_inventory
 from coinswarm.orchestration.dag_docs import HEADINGS
 from coinswarm.orchestration.tags import Kind, Layer, Tier
 from coinswarm.sources import SOURCES
@@ -83,6 +84,22 @@ def test_ingest_dags_when_built_then_every_feed_ends_in_its_asset_and_asks_withi
                 assert [asset.name for asset in publish.outlets] == [f"raw.{feed.dataset}.{slug}"]
                 assert dag.get_task(f"{feed.name}.land_payload").pool == spec.pool
                 assert dag.get_task(f"{feed.name}.validate_batch").downstream_task_ids == {publish.task_id}
+
+
+def test_inventory_when_written_again_then_equals_what_is_committed(bag: DagBag) -> None:
+    text = dag_inventory.README.read_text("utf-8")
+    assert dag_inventory.readme(text, bag.dags.values()) == text, "run `make generate`"
+    files = {path.name for path in DAGS.glob("*.py")}
+    assert files == set(re.findall(r"^\| `(\w+\.py)` \|", text, re.M))
+
+
+def test_inventory_when_a_dag_is_new_then_the_committed_one_is_stale(bag: DagBag) -> None:
+    text = dag_inventory.README.read_text("utf-8")
+    with DAG("watch_news", schedule=None, tags=[Kind.NOW, Tier.THREE]) as new:
+        pass
+    assert "| `watch_news` | by hand | now | 3 | nothing |" in dag_inventory.readme(text, [*bag.dags.values(), new])
+    with pytest.raises(ValueError, match="lacks"):
+        dag_inventory.readme("# no marker", [])
 
 
 def test_dag_files_when_read_then_are_wiring(bag: DagBag) -> None:
