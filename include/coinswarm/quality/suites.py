@@ -12,6 +12,7 @@ from typing import Any
 from coinswarm.batches import Batch
 from coinswarm.connections import Connection
 from coinswarm.datasets import Dataset, Severity
+from coinswarm.errors import StoreUnavailable
 from coinswarm.names import slug
 from coinswarm.quality.calendar import Calendar, calendar_of
 from coinswarm.quality.checks import Check, declared_checks, literal
@@ -101,12 +102,21 @@ def expectations_of(suite: Suite) -> list[Any]:
 
 
 def validate(connection: Connection, suite: Suite) -> list[Outcome]:
-    """Run a suite on the staged rows in PostgreSQL and return its outcomes in the order of its checks."""
+    """Run a suite on the staged rows in PostgreSQL and return its outcomes in the order of its checks.
+
+    Raises:
+        StoreUnavailable: the warehouse does not answer.
+    """
     gx = load_great_expectations()
+    from great_expectations.datasource.fluent.interfaces import TestConnectionError
+
     context = new_context()
-    source = context.data_sources.add_postgres(
-        "warehouse", connection_string=connection.dsn.replace("postgresql://", "postgresql+psycopg2://", 1)
-    )
+    try:
+        source = context.data_sources.add_postgres(
+            "warehouse", connection_string=connection.dsn.replace("postgresql://", "postgresql+psycopg2://", 1)
+        )
+    except TestConnectionError as error:
+        raise StoreUnavailable(f"{connection.conn_id}: {error}") from None
     try:
         batch = source.add_query_asset(suite.dataset.name, query=suite.rows).add_batch_definition_whole_table("staged")
         expectations = gx.ExpectationSuite(name=suite.name, expectations=expectations_of(suite))
