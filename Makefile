@@ -10,7 +10,8 @@ MAKEFLAGS += --no-print-directory
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-TESTS ?=
+# `make test TESTS=tests/unit` for some.
+PARALLEL := --numprocesses 2 --dist loadfile
 
 # Without .pyc files every process of the platform would compile Airflow again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -57,7 +58,14 @@ setup: $(INSTALLED) ## Virtual environment from the lock, with hashes; instant i
 
 .PHONY: test
 test: setup ## Every test tier, cheapest first (`make test TESTS=tests/unit` for some)
-	@$(BIN)/python -m pytest $(or $(TESTS),$(wildcard $(addprefix tests/,unit contract dags dbt integration e2e)))
+ifdef TESTS
+	@$(BIN)/python -m pytest $(TESTS)
+else
+	@# Two workers with servers of their own; the tests that start the whole platform come after, alone on the machine.
+	@$(BIN)/python -m pytest -q $(PARALLEL) $(addprefix tests/,unit contract dags dbt integration) \
+	  --ignore tests/integration/test_local_platform.py
+	@$(BIN)/python -m pytest -q tests/integration/test_local_platform.py tests/e2e
+endif
 
 .PHONY: test-unit
 test-unit: setup ## Pure logic and every source's promises: no server

@@ -195,7 +195,7 @@ def test_get_when_the_spec_calls_403_a_ban_then_it_is_a_rate_limit_with_its_wait
         ("soon", 30, 30),
         ("nan", 30, 30),
         ("", 30, 30),
-        (format_datetime(datetime.now(UTC) + timedelta(seconds=900)), 300, 900),
+        pytest.param(format_datetime(datetime.now(UTC) + timedelta(seconds=900)), 300, 900, id="a date"),
     ],
 )
 def test_get_when_limited_then_retry_after_is_kept_within_reason(

@@ -101,7 +101,7 @@ def test_parse_file_when_asked_for_nonsense_then_the_message_says_what_would_be_
         list(parse_file(source, dataset, path, symbol=symbol, timeframe=timeframe))
 
 
-@pytest.mark.parametrize("content", [gzip.compress(FUNDING)[:-9], b"\x28\xb5\x2f\xfdgarbage"])
+@pytest.mark.parametrize("content", [gzip.compress(FUNDING)[:-9], b"\x28\xb5\x2f\xfdgarbage"], ids=("gzip", "zstd"))
 def test_parse_file_when_the_archive_is_cut_then_the_error_names_the_file(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(UserError, match=r"body\.gz"):
         list(parse_file("binance", "funding_rates", _written(tmp_path, "body.gz", content)))
