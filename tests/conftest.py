@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import hypothesis
 import pytest
 import pytest_socket
 
@@ -28,6 +29,10 @@ os.environ.setdefault("DO_NOT_TRACK", "1")
 
 from coinswarm.connections import Connection  # noqa: E402
 from coinswarm.local import postgres, s3, servers  # noqa: E402
+
+# A busy machine is not a bug: no example is judged by its duration.
+hypothesis.settings.register_profile("coinswarm", deadline=None)
+hypothesis.settings.load_profile("coinswarm")
 
 TIERS = ("unit", "contract", "dags", "dbt", "integration", "e2e")
 ROLES = ("ingest", "transform", "planner", "auditor")

@@ -17,7 +17,7 @@ from coinswarm.datasets import dataset_named
 from coinswarm.datasets.records import Record, Rejected
 from coinswarm.sources import SOURCES
 from coinswarm.sources.parsing import parse_payload, parser_for
-from coinswarm.sources.spec import Parser, Request
+from coinswarm.sources.spec import Mode, Parser, Request
 
 FOLDER = ROOT / "tests" / "fixtures"
 
@@ -41,6 +41,12 @@ class Fixture:
     @property
     def is_json(self) -> bool:
         return self.path.suffix == ".json"
+
+    @property
+    def has_window(self) -> bool:
+        """Whether it answers for a span of time, and not for the present state."""
+        present = {feed.name for feed in SOURCES[self.source].feeds if feed.mode is Mode.NOW}
+        return bool(self.request.start and self.request.end) and self.meta.get("feed") not in present
 
     @property
     def request(self) -> Request:

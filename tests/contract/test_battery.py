@@ -37,6 +37,9 @@ pytestmark = pytest.mark.contract
 
 every_fixture = pytest.mark.parametrize("fixture", FIXTURES, ids=str)
 every_json_fixture = pytest.mark.parametrize("fixture", JSON_FIXTURES, ids=str)
+windowed_fixture = pytest.mark.parametrize("fixture", [f for f in FIXTURES if f.has_window], ids=str)
+# A level more is another book, not a contradiction.
+keyed_fixture = pytest.mark.parametrize("fixture", [f for f in JSON_FIXTURES if f.dataset != "order_books"], ids=str)
 LEAVES_PER_FIXTURE = 60
 HOSTILE_NAMES = ("../../etc/passwd", "'; DROP TABLE raw.ohlcv; --", "A" * 10_000, "BTC\x00USDT", "s3://other/key", "")
 
@@ -93,16 +96,10 @@ def test_parse_when_replayed_from_landed_bytes_then_records_are_the_same(fixture
     assert fixture.parse() == fixture.parse()
 
 
-@every_fixture
+@windowed_fixture
 def test_parse_when_window_is_outside_then_nothing_final_leaks_into_it(fixture: Fixture) -> None:
-    request = fixture.request
-    if request.start is None or request.end is None or fixture.meta.get("feed", "").endswith("predicted"):
-        pytest.skip("no window")
-    names = {feed.name for feed in SOURCES[fixture.source].feeds if feed.mode == "now"}
-    if fixture.meta.get("feed") in names:
-        pytest.skip("tells the present state")
-    outside = [r for r in fixture.records() if r.final and r.event_at > request.end]
-    assert not outside
+    end = fixture.request.end
+    assert not [r for r in fixture.records() if r.final and end and r.event_at > end]
 
 
 @every_json_fixture
@@ -259,10 +256,8 @@ def test_parse_when_rows_are_repeated_then_nothing_new_is_said(fixture: Fixture)
         assert distinct <= set(_as_set(fixture.records()))
 
 
-@every_json_fixture
+@keyed_fixture
 def test_parse_when_a_row_contradicts_an_earlier_one_then_the_first_word_counts(fixture: Fixture) -> None:
-    if fixture.dataset == "order_books":
-        pytest.skip("a level more is another book, not a contradiction")
     dataset = dataset_named(fixture.dataset)
     value = decoded(fixture)
     good = {natural_key(dataset, record): described(record) for record in fixture.records(encoded(value))}
@@ -328,7 +323,6 @@ _values = st.recursive(
 )
 _quick = settings(
     max_examples=60,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 

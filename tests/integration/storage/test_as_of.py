@@ -155,7 +155,7 @@ VALUE = st.one_of(st.none(), st.integers(1, 3))
 STEPS = st.lists(st.lists(st.tuples(KEY, VALUE), max_size=6), min_size=1, max_size=6)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=STEPS)
 def test_as_of_when_batches_arrive_in_any_order_then_equals_the_oracle_at_every_moment(ingest, auditor, lake, steps):
     """Append invariance: what was visible at T is visible as of T after everything that came later."""

@@ -100,7 +100,7 @@ def path_of(route: Route, word: str) -> str:
 
 
 @pytest.mark.parametrize("route", EXCHANGE_ROUTES, ids=lambda route: f"{route.host}{route.path}")
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(query=QUERIES, word=st.sampled_from(WORDS))
 def test_endpoint_when_the_query_is_anything_then_it_answers(
     sandboxes: tuple[Sandbox, Sandbox], route: Route, query: dict[str, str], word: str

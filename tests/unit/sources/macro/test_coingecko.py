@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from coinswarm.datasets.records import Record, Rejected
@@ -145,7 +145,6 @@ _json = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(_json)
 def test_body_when_json_is_arbitrary_then_rows_rejections_or_a_violation(value: Any) -> None:
     try:
@@ -155,7 +154,6 @@ def test_body_when_json_is_arbitrary_then_rows_rejections_or_a_violation(value: 
     assert all(isinstance(outcome, Record | Rejected) for outcome in outcomes)
 
 
-@settings(deadline=None)
 @given(st.decimals(min_value="1e-5", max_value="1e20", places=18), st.decimals(min_value=0, max_value=100, places=16))
 def test_global_when_numbers_are_long_then_the_product_is_exact(total: Decimal, share: Decimal) -> None:
     data = f'"total_market_cap": {{"usd": {total:f}}}, "market_cap_percentage": {{"btc": {share:f}}}'

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from coinswarm.datasets.records import Record, Rejected
@@ -152,14 +152,12 @@ def test_body_when_it_is_no_series_then_contract_violation(body: str) -> None:
 _cells = st.text(max_size=12)
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(_cells, _cells), max_size=5))
 def test_csv_when_cells_are_arbitrary_then_rows_rejections_or_a_violation(rows: list[tuple[str, str]]) -> None:
     body = "observation_date,DGS10\n" + "\n".join(",".join(row) for row in rows)
     _survives(body.encode("utf-8", errors="surrogatepass"))
 
 
-@settings(deadline=None)
 @given(
     st.lists(
         st.fixed_dictionaries(
@@ -172,7 +170,6 @@ def test_json_when_rows_are_arbitrary_then_rows_rejections_or_a_violation(rows: 
     _survives(json.dumps({"realtime_start": "2025-10-18", "observations": rows}).encode())
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_body_when_bytes_are_arbitrary_then_rows_rejections_or_a_violation(body: bytes) -> None:
     _survives(body)

@@ -7,7 +7,7 @@ import zipfile
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from coinswarm.datasets.records import Record, Rejected
@@ -177,7 +177,6 @@ def test_keep_when_only_the_publishers_name_is_crypto_then_dropped() -> None:
     assert [gdelt.keep_crypto(record) for record in records] == [False, True, True, True, True]
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=400))
 def test_parse_when_bytes_are_arbitrary_then_rows_rejections_or_a_violation(body: bytes) -> None:
     for dataset, parse in (
@@ -192,7 +191,6 @@ def test_parse_when_bytes_are_arbitrary_then_rows_rejections_or_a_violation(body
         assert all(isinstance(outcome, Record | Rejected) for outcome in outcomes)
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.lists(st.text(max_size=30), min_size=27, max_size=27).map(lambda fields: "\t".join(fields)), max_size=3)
 )

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from coinswarm.datasets.records import Record, Rejected
@@ -120,7 +120,6 @@ _json = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(_json)
 def test_parse_when_json_is_arbitrary_then_rows_rejections_or_a_violation(value: Any) -> None:
     body = json.dumps(value).encode()
