@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 from coinswarm.datasets.records import Record
@@ -11,6 +12,7 @@ from coinswarm.errors import UserError
 from coinswarm.registry import Instrument
 from coinswarm.sources.exchanges._bars import check_grid, is_closed
 from coinswarm.sources.exchanges._symbols import asked_symbol, in_window
+from coinswarm.sources.reading import decimal
 from coinswarm.sources.spec import Request
 from coinswarm.timeframes import EPOCH
 
@@ -29,6 +31,16 @@ def given(source: str, instrument: Instrument | None) -> Instrument:
     if instrument is None:
         raise UserError(f"{source}: this feed is asked per instrument")
     return instrument
+
+
+def prices(row: Any) -> dict[str, Decimal]:
+    """Prices and base volume of a row that calls them `open`, `high`, `low`, `close` and `volume`.
+
+    Raises:
+        FieldError: one is missing or no number.
+    """
+    named = {name: decimal(row, name) for name in ("open", "high", "low", "close")}
+    return {**named, "volume_base": decimal(row, "volume")}
 
 
 def bar(

@@ -16,8 +16,8 @@ from coinswarm.datasets.records import FieldError, Record, Rejected
 from coinswarm.registry import Instrument, InstrumentKind
 from coinswarm.sources.exchanges._bars import bar_length, bar_pages
 from coinswarm.sources.exchanges._books import levels
-from coinswarm.sources.exchanges._windowed import bar, given, seconds
-from coinswarm.sources.reading import decimal, each, epoch_s, iso_time, item, read_json, rows_of, text, violation
+from coinswarm.sources.exchanges._windowed import bar, given, prices, seconds
+from coinswarm.sources.reading import each, epoch_s, iso_time, item, read_json, rows_of, text, violation
 from coinswarm.sources.spec import Cadence, Feed, Request, RequestBuilder, SourceSpec
 from coinswarm.timeframes import Window, duration
 
@@ -66,13 +66,7 @@ def parse_ohlcv(body: bytes, request: Request) -> Iterator[Record | Rejected]:
             request,
             epoch_s(row, "start"),
             length,
-            {
-                "open": decimal(row, "open"),
-                "high": decimal(row, "high"),
-                "low": decimal(row, "low"),
-                "close": decimal(row, "close"),
-                "volume_base": decimal(row, "volume"),
-            },
+            prices(row),
             time_field="start",
         )
 

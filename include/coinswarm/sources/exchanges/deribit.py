@@ -21,7 +21,7 @@ from coinswarm.registry.instruments import canonical_symbol
 from coinswarm.sources.exchanges._bars import bar_length, check_grid, is_closed, pages
 from coinswarm.sources.exchanges._funding import settlement_hour
 from coinswarm.sources.exchanges._symbols import asked_symbol, in_window, symbol_of_row
-from coinswarm.sources.exchanges._windowed import bar, given
+from coinswarm.sources.exchanges._windowed import bar, given, prices
 from coinswarm.sources.reading import (
     decimal,
     each,
@@ -130,14 +130,7 @@ def parse_ohlcv(body: bytes, request: Request) -> Iterator[Record | Rejected]:
             request,
             epoch_ms(row, "ticks"),
             length,
-            {
-                "open": decimal(row, "open"),
-                "high": decimal(row, "high"),
-                "low": decimal(row, "low"),
-                "close": decimal(row, "close"),
-                "volume_base": decimal(row, "volume"),
-                "volume_quote": decimal(row, "cost"),
-            },
+            {**prices(row), "volume_quote": decimal(row, "cost")},
             time_field="ticks",
         )
 

@@ -19,7 +19,7 @@ from coinswarm.registry import Instrument, InstrumentKind
 from coinswarm.sources.exchanges._bars import bar_length, bar_pages
 from coinswarm.sources.exchanges._funding import settlement_hour
 from coinswarm.sources.exchanges._symbols import asked_symbol, in_window
-from coinswarm.sources.exchanges._windowed import bar, given, seconds
+from coinswarm.sources.exchanges._windowed import bar, given, prices, seconds
 from coinswarm.sources.reading import (
     decimal,
     each,
@@ -182,13 +182,7 @@ def _futures_bars(content: Mapping[str, Any], request: Request) -> Iterator[Reco
             request,
             epoch_ms(row, "time"),
             length,
-            {
-                "open": decimal(row, "open"),
-                "high": decimal(row, "high"),
-                "low": decimal(row, "low"),
-                "close": decimal(row, "close"),
-                "volume_base": decimal(row, "volume"),
-            },
+            prices(row),
             time_field="time",
         )
 
