@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import Any, TypedDict, Unpack
 from urllib.parse import parse_qsl, unquote
 
 from coinswarm.sandbox import registry
@@ -34,6 +34,17 @@ DEFAULT_PORT = 21300
 DEFAULT_SEED = 20_260
 _MAX_BODY = 1 << 20
 _log = logging.getLogger(__name__)
+
+
+class Settings(TypedDict, total=False):
+    """What a sandbox can be told, with the defaults of `build`."""
+
+    seed: int
+    replay_csv: Path | None
+    bodies: Path | None
+    clock: Clock | None
+    faults: Sequence[Fault]
+    revisions: Sequence[Mapping[str, Any]]
 
 
 def build(
@@ -160,18 +171,10 @@ def serve(
     *,
     host: str = "127.0.0.1",
     port: int = DEFAULT_PORT,
-    seed: int = DEFAULT_SEED,
-    replay_csv: Path | None = None,
-    bodies: Path | None = None,
-    clock: Clock | None = None,
-    faults: Sequence[Fault] = (),
-    revisions: Sequence[Mapping[str, Any]] = (),
+    **settings: Unpack[Settings],
 ) -> None:
     """Serve until interrupted. Arguments as `build`; `port` 0 takes a free one."""
-    sandbox = build(
-        mode, seed=seed, replay_csv=replay_csv, bodies=bodies, clock=clock, faults=faults, revisions=revisions
-    )
-    with _Server((host, port), sandbox) as server:
+    with _Server((host, port), build(mode, **settings)) as server:
         _log.info("sandbox (%s) on http://%s:%s", mode, host, server.server_address[1])
         server.serve_forever(poll_interval=0.2)
 
@@ -181,18 +184,10 @@ def running(
     mode: str = "simulate",
     *,
     port: int = 0,
-    seed: int = DEFAULT_SEED,
-    replay_csv: Path | None = None,
-    bodies: Path | None = None,
-    clock: Clock | None = None,
-    faults: Sequence[Fault] = (),
-    revisions: Sequence[Mapping[str, Any]] = (),
+    **settings: Unpack[Settings],
 ) -> Iterator[str]:
     """A sandbox in a thread of this process, on a free port; gives its base URL (`http://127.0.0.1:43210`)."""
-    sandbox = build(
-        mode, seed=seed, replay_csv=replay_csv, bodies=bodies, clock=clock, faults=faults, revisions=revisions
-    )
-    with _Server(("127.0.0.1", port), sandbox) as server:
+    with _Server(("127.0.0.1", port), build(mode, **settings)) as server:
         thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True, name="sandbox")
         thread.start()
         try:
