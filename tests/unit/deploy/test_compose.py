@@ -104,22 +104,6 @@ def test_no_secret_has_a_default_and_every_variable_is_documented() -> None:
     assert re.findall(r"(?i)password['\"]?:\s*['\"]?[a-z0-9]{4,}", COMPOSE_TEXT) == []
 
 
-def test_variables_that_the_code_reads_are_documented() -> None:
-    # Set by the platform for its own components, not by people.
-    internal = {"COINSWARM_CONNECTIONS"}
-    internal |= {
-        f"COINSWARM_DBT_{part}" for part in ("HOST", "PORT", "USER", "PASSWORD", "DBNAME", "THREADS", "PROJECT")
-    }
-    read = {
-        name
-        for folder in ("include/coinswarm", "dags", "plugins")
-        for path in (ROOT / folder).rglob("*.py")
-        for name in re.findall(r"COINSWARM_[A-Z0-9_]*[A-Z0-9]\b(?!_)", path.read_text())
-    }
-    undocumented = {name for name in read - internal - DOCUMENTED if not name.startswith("COINSWARM_SANDBOX_")}
-    assert undocumented == set()
-
-
 def test_owner_of_the_database_is_known_to_the_migration_job_alone() -> None:
     holders = {name for name, service in SERVICES.items() if "PG_OWNER_PASSWORD" in json.dumps(service)}
     assert holders == {"postgres", "migrate"}

@@ -133,9 +133,11 @@ def test_marts_when_listed_then_readme_and_dbt_describe_each() -> None:
     assert unnamed(MARTS, README) == []
 
 
-def test_dag_and_plugin_files_when_listed_then_their_readme_names_each() -> None:
-    for folder in ("dags", "plugins"):
-        assert unnamed([path.name for path in files(f"{folder}/*.py")], PAGES[f"{folder}/README.md"]) == []
+@pytest.mark.parametrize("pattern", ["dags/*.py", "plugins/*.py", "benchmarks/bench_*.py"])
+def test_files_when_listed_then_the_readme_of_their_folder_names_each(pattern: str) -> None:
+    names = [path.name for path in files(pattern)]
+    assert names
+    assert unnamed(names, PAGES[f"{Path(pattern).parent}/README.md"]) == []
 
 
 # ---- environment
