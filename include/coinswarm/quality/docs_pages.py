@@ -96,8 +96,9 @@ def index(lines: Iterable[Line]) -> str:
     return f"""<h4>{TITLE}</h4>
 <p class="lead">The latest batch of each feed at the quality gate: {len(lines)} suites, {refused} refused.</p>
 <table class="index">
-<thead><tr><th>Suite</th><th>Checked (UTC)</th><th>Verdict</th><th>Score</th><th>Rows</th><th>Quarantined</th>\
-<th>Warnings</th><th>Reasons</th></tr></thead>
+<thead><tr><th>Suite</th><th>Checked (UTC)</th><th>Verdict</th><th class="number">Score</th>\
+<th class="number">Rows</th><th class="number">Quarantined</th><th class="number">Warnings</th><th>Reasons</th>\
+</tr></thead>
 <tbody>
 {rows}
 </tbody>
