@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -9,14 +10,15 @@ from typing import Any
 
 from coinswarm.batches import Batch
 from coinswarm.connections import Resolver
-from coinswarm.errors import UserError
-from coinswarm.ingest.pipeline import NothingToAsk, run
+from coinswarm.errors import ContractViolation, GateFailed, UserError
+from coinswarm.ingest.pipeline import NothingToAsk, resumed, run
 from coinswarm.ingest.plan import batch_of, instruments_of
 from coinswarm.sources import source_named
 from coinswarm.sources.spec import Feed, SourceSpec
 from coinswarm.storage import database
-from coinswarm.storage.publish import stored_result
 from coinswarm.timeframes import Window, duration
+
+log = logging.getLogger(__name__)
 
 # Large enough that COPY and the gate's fixed cost pay, small enough that a lost chunk costs seconds.
 SLOTS_PER_CHUNK = 5_000
@@ -82,13 +84,20 @@ def plan(
         for part in _parts(spec, feed, window, chosen)
     ]
     with database.connect(resolve("pg_ingest")) as connection:
-        return [Chunk(batch, stored_result(connection, batch) is not None) for batch in batches]
+        return [Chunk(*resumed(connection, batch)) for batch in batches]
 
 
 def work(
     chunks: list[Chunk], resolve: Resolver, *, step: Callable[[Batch, Resolver], dict[str, Any]] = run
 ) -> Iterator[Progress]:
-    """Work through the chunks that are not done, yielding the state after each."""
+    """Work through the chunks that are not done, yielding the state after each.
+
+    Raises:
+        GateFailed: chunks were refused, by the gate or for unusable answers; all others are published. The same run
+            asks for the refused ones again.
+        SourceError, StoreUnavailable: as a step demands; the same run goes on from there.
+    """
+    refused: list[str] = []
     for number, chunk in enumerate(chunks, start=1):
         if chunk.done:
             continue
@@ -96,7 +105,13 @@ def work(
             published: dict[str, Any] | None = step(chunk.batch, resolve)
         except NothingToAsk:
             published = None
+        except (GateFailed, ContractViolation) as error:
+            log.warning("chunk %s of %s is refused: %s", number, len(chunks), error)
+            refused.append(f"from {chunk.batch.window.start:%F %H:%M}: {error}")
+            continue
         yield Progress(number, len(chunks), chunk.batch, published)
+    if refused:
+        raise GateFailed(f"{len(refused)} of {len(chunks)} chunks are refused; the first {refused[0]}")
 
 
 def _parts(spec: SourceSpec, feed: Feed, window: Window, symbols: tuple[str, ...]) -> Iterator[Window]:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from typing import Any
 
 from psycopg.types.json import Jsonb
@@ -74,11 +75,20 @@ def next_batch(
     spec = source_named(source)
     first = batch_of(spec, feed_named(spec, feed), window, dag_id=dag_id, run_id=run_id, symbols=symbols)
     with database.connect(resolve("pg_ingest")) as connection:
-        batch, generation = first, 1
-        while stored_result(connection, batch) is not None or _was_refused(connection, batch):
-            generation += 1
-            batch = replace(first, run_id=f"{run_id}#{generation}")
-    return batch
+        return next(
+            batch
+            for batch in _attempts(first)
+            if stored_result(connection, batch) is None and not _was_refused(connection, batch)
+        )
+
+
+def resumed(connection: database.Session, first: Batch) -> tuple[Batch, bool]:
+    """The batch with which a run goes on from `first`, and whether it is published; a refused one is asked for anew."""
+    for batch in _attempts(first):
+        done = stored_result(connection, batch) is not None
+        if done or not _was_refused(connection, batch):
+            return batch, done
+    raise AssertionError("attempts never end")
 
 
 @database.store_errors()
@@ -242,6 +252,12 @@ def _wanted(feed: Feed, record: Record, window: Window) -> bool:
 
 def _landed(connection: database.Session, batch: Batch) -> list[tuple[str, Request]]:
     return [(key, Request.from_json(text)) for key, text in manifest.landed_objects(connection, batch) if text]
+
+
+def _attempts(first: Batch) -> Iterator[Batch]:
+    yield first
+    for generation in count(2):
+        yield replace(first, run_id=f"{first.run_id}#{generation}")
 
 
 def _refuse(connection: database.Session, batch: Batch, reason: object) -> None:

@@ -17,7 +17,7 @@ from tests.integration.conftest import Store
 from coinswarm.batches import Batch
 from coinswarm.connections import Connection, Resolver
 from coinswarm.errors import AccessDenied, Blocked, ContractViolation, GateFailed, RateLimited, Unavailable
-from coinswarm.ingest import pipeline
+from coinswarm.ingest import backfill, pipeline
 from coinswarm.ingest.plan import batch_of, feed_named
 from coinswarm.sandbox.faults import Fault
 from coinswarm.sandbox.protocol import Clock
@@ -328,6 +328,30 @@ def test_batch_when_a_body_is_larger_than_allowed_then_it_is_not_read_to_its_end
     ((symbol, field, _, reason, key),) = _refusals(query, batch)
     assert (symbol, field, key) == (SPOT, "response", None)
     assert "larger than" in str(reason)
+
+
+def test_backfill_when_a_chunk_is_refused_then_the_others_are_published_and_the_same_run_asks_for_it_again(
+    store: Store, query: Query, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backfill, "SLOTS_PER_CHUNK", 24)
+    window = Window(NOW - timedelta(days=63), NOW - timedelta(days=60))
+
+    def chunks(resolve: Resolver) -> list[backfill.Chunk]:
+        return backfill.plan(
+            "binance", "ohlcv", window, run_id="refused", resolve=resolve, symbols=(SPOT,), timeframe="1h"
+        )
+
+    with _with(store, Fault("status", host=SPOT_HOST, status=200, body="<html>", count=1)) as url:
+        resolve = store.resolver(url)
+        states = backfill.work(chunks(resolve), resolve)
+        assert [next(states).number, next(states).number] == [2, 3]
+        with pytest.raises(GateFailed, match=f"1 of 3 chunks .* {window.start:%F}"):
+            next(states)
+        assert [chunk.done for chunk in chunks(resolve)] == [False, True, True]
+        assert [state.number for state in backfill.work(chunks(resolve), resolve)] == [1]
+        assert all(chunk.done for chunk in chunks(resolve))
+    days = "select event_at::date, count(*)::int from raw.ohlcv where event_at >= %s and event_at < %s group by 1"
+    assert [number for _, number in query(days, window.start, window.end)] == [24, 24, 24]
 
 
 def test_secret_when_a_provider_echoes_it_then_it_reaches_neither_error_nor_store(
