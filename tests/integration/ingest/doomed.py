@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any
 from unittest.mock import patch
+
+from tests.integration.dying import after, before
 
 from coinswarm.batches import Batch
 from coinswarm.connections import resolve
@@ -27,50 +28,21 @@ from coinswarm.timeframes import Window, parse_moment
 
 BARS_PER_CHUNK = 24
 
-
-def die(*_: Any, **__: Any) -> NoReturn:
-    os.kill(os.getpid(), signal.SIGKILL)
-    raise SystemExit  # not reached
-
-
-def _before(function: Callable[..., Any], call: int = 1) -> Callable[..., Any]:
-    calls = 0
-
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        return die() if calls == call else function(*args, **kwargs)
-
-    return wrapped
-
-
-def _after(function: Callable[..., Any], call: int = 1) -> Callable[..., Any]:
-    calls = 0
-
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        result = function(*args, **kwargs)
-        return die() if calls == call else result
-
-    return wrapped
-
-
 # Where the process ends: the object and name of a function, and what takes its place.
 MOMENTS: dict[str, tuple[Any, str, Callable[..., Any]]] = {
-    "second answer landed, not listed": (Lake, "land", _after(Lake.land, 2)),
-    "first answer listed": (manifest, "record", _after(manifest.record)),
-    "everything landed": (pipeline, "land", _after(pipeline.land)),
-    "in the COPY": (pipeline, "parse_payload", _before(parse_payload, 2)),
-    "staged": (pipeline, "stage", _after(staging.stage)),
-    "loaded": (pipeline, "load", _after(pipeline.load)),
-    "in the gate, checks done": (gate, "validate", _after(validate)),
-    "in the gate, results not committed": (gate, "_store", _after(gate._store)),
-    "gate passed": (pipeline, "validate", _after(pipeline.validate)),
-    "Parquet stored": (Lake, "put", _after(Lake.put, 3)),
-    "rows inserted, not committed": (publishing, "_clear_staging", _before(publishing._clear_staging)),
-    "ledger written, not committed": (publishing, "stored_result", _after(publishing.stored_result, 3)),
-    "published": (pipeline, "publish_rows", _after(publishing.publish)),
+    "second answer landed, not listed": (Lake, "land", after(Lake.land, 2)),
+    "first answer listed": (manifest, "record", after(manifest.record)),
+    "everything landed": (pipeline, "land", after(pipeline.land)),
+    "in the COPY": (pipeline, "parse_payload", before(parse_payload, 2)),
+    "staged": (pipeline, "stage", after(staging.stage)),
+    "loaded": (pipeline, "load", after(pipeline.load)),
+    "in the gate, checks done": (gate, "validate", after(validate)),
+    "in the gate, results not committed": (gate, "_store", after(gate._store)),
+    "gate passed": (pipeline, "validate", after(pipeline.validate)),
+    "Parquet stored": (Lake, "put", after(Lake.put, 3)),
+    "rows inserted, not committed": (publishing, "_clear_staging", before(publishing._clear_staging)),
+    "ledger written, not committed": (publishing, "stored_result", after(publishing.stored_result, 3)),
+    "published": (pipeline, "publish_rows", after(publishing.publish)),
 }
 
 
@@ -82,7 +54,7 @@ def _work_on(order: dict[str, Any]) -> None:
     # A backfill, ended in the COPY of its third chunk.
     with (
         patch.object(backfill, "SLOTS_PER_CHUNK", BARS_PER_CHUNK),
-        patch.object(pipeline, "parse_payload", _before(parse_payload, 3)),
+        patch.object(pipeline, "parse_payload", before(parse_payload, 3)),
     ):
         window = Window(parse_moment(order["start"]), parse_moment(order["end"]))
         chunks = backfill.plan(

@@ -7,12 +7,10 @@ this: the worker replaces the function that comes next by one that kills the pro
 from __future__ import annotations
 
 import json
-import os
-import signal
 import sys
-from collections.abc import Callable, Iterator
-from typing import Any, NoReturn
+from collections.abc import Iterator
 
+from tests.integration.dying import after, die
 from tests.integration.storage.batches import READ_AT, bar
 
 from coinswarm.batches import Batch
@@ -24,24 +22,6 @@ from coinswarm.storage.lake import Lake, landing_key
 from coinswarm.storage.publish import Published
 
 ROWS = 500
-
-
-def die(*_: Any, **__: Any) -> NoReturn:
-    os.kill(os.getpid(), signal.SIGKILL)
-    raise SystemExit  # not reached
-
-
-def after(function: Callable[..., Any], *, call: int = 1) -> Callable[..., Any]:
-    """`function`, but its n-th call is the last thing the process does."""
-    calls = 0
-
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        result = function(*args, **kwargs)
-        return die() if calls == call else result
-
-    return wrapped
 
 
 def arm(step: str) -> None:
