@@ -261,8 +261,6 @@ REFERENCE = {
     ("ops", "datasets"),
     ("ops", "instruments"),
     ("ops", "planner_symbols"),
-    ("marts", "feature_catalog"),
-    ("marts", "feature_definitions"),
 }
 
 

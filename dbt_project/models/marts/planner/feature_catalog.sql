@@ -1,4 +1,4 @@
-{{ config(materialized='table') }}
+{{ config(materialized='view') }}
 -- What get_features can return: definitions of one venue's features are repeated for each venue that feeds positioning.
 select
   definitions.feature || coalesce('_' || venues.source, '') as feature,
