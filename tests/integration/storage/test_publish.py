@@ -166,19 +166,15 @@ def test_publish_when_years_are_far_apart_then_partitions_are_made_and_protected
 def test_publish_when_the_record_hash_is_computed_by_hand_then_it_agrees(ingest, lake):
     published(ingest, lake, [bar("1.50", symbol="HASH")])
     microseconds = (NOON - NOON.replace(year=2000, month=1, day=1, hour=0)) // timedelta(microseconds=1)
-    text = "".join(
-        f"\x1f{name}={value}"
-        for name, value in (
-            ("source", "7:binance"),
-            ("symbol", "4:HASH"),
-            ("event_at", microseconds.to_bytes(8, "big", signed=True).hex()),
-            ("is_tombstone", "false"),
-            ("timeframe", "2:1m"),
-            ("open", "1.5"),
-            ("high", "1.5"),
-            ("low", "1.5"),
-            ("close", "1.5"),
-            ("volume_base", "1.5"),
+    text = "\x1f".join(
+        (
+            "7:binance",
+            "4:HASH",
+            microseconds.to_bytes(8, "big", signed=True).hex(),
+            "",  # published_at
+            "false",
+            "2:1m",
+            *["1.5"] * 5,
         )
     )
     (stored,) = ingest.execute("SELECT record_hash FROM raw.ohlcv WHERE symbol = 'HASH'").fetchone()

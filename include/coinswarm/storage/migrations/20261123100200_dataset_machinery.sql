@@ -1,14 +1,13 @@
 -- What every dataset has around its raw table: partitions, staging, record hash, row digest, as-of readers, grants.
 
 -- migrate:up
--- SQL expression of one column's canonical text, U+001F and `name=value`; empty for null, so that a column added
--- later leaves the hashes of older rows as they are. Text carries its length: no value can imitate a separator. A time
--- is the hexadecimal count of microseconds since 2000-01-01 UTC (64 bits), a number its shortest decimal form.
+-- SQL expression of one column's canonical text, which U+001F ends; a null is empty text, and no value is. Text carries
+-- its length: no value can imitate a separator. A time is the hexadecimal count of microseconds since 2000-01-01 UTC
+-- (64 bits), a number its shortest decimal form.
 CREATE FUNCTION ops.canonical_text(column_name text, column_type text, as_stored boolean) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog AS $$
     SELECT format(
-        $f$coalesce(E'\x1f%s=' || %s, '')$f$,
-        column_name,
+        $f$coalesce(%s || E'\x1f', E'\x1f')$f$,
         CASE column_type
             WHEN 'text' THEN format('octet_length(%1$I)::text || '':'' || %1$I', column_name)
             WHEN 'numeric' THEN format(CASE WHEN as_stored THEN '%I::text' ELSE 'trim_scale(%I)::text' END, column_name)
@@ -19,14 +18,15 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog AS $$
 $$;
 
 -- Expression of a record's hash: sha-256 of what the provider said, in table order (source, symbol, event_at,
--- published_at, is_tombstone, the dataset's columns). Our own clocks and marks are left out, so that fetching the same
--- thing again is not a revision. Raw holds numbers in their shortest form; `as_stored` does not shorten them once more,
--- so that a check sees every byte. Backslashes are doubled because the cast to bytea reads escapes; unlike convert_to,
--- the cast is immutable, as a generated column asks.
+-- published_at, is_tombstone, the dataset's columns), without the separators at the end: a column that is added later is
+-- null in older rows and leaves their hashes as they are. Names are left out, as sha-256 takes its time by the byte. Our
+-- own clocks and marks are left out, so that fetching the same thing again is not a revision. Raw holds numbers in
+-- their shortest form; `as_stored` does not shorten them once more, so that a check sees every byte. Backslashes are
+-- doubled because the cast to bytea reads escapes; unlike convert_to, the cast is immutable, as a generated column asks.
 CREATE FUNCTION ops.record_hash_expression(target text, as_stored boolean) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
     SELECT format(
-        $f$sha256(replace(%s, E'\\', E'\\\\')::bytea)$f$,
+        $f$sha256(rtrim(replace(%s, E'\\', E'\\\\')::bytea, '\x1f'::bytea))$f$,
         string_agg(ops.canonical_text(attname, format_type(atttypid, NULL), as_stored), ' || ' ORDER BY attnum)
     )
     FROM pg_attribute
