@@ -10,8 +10,8 @@ from uuid import UUID
 from coinswarm.datasets import STORED, Dataset, dataset_named
 from coinswarm.errors import IntegrityError, UserError
 from coinswarm.storage.database import Session
+from coinswarm.storage.insertion import DIGEST
 from coinswarm.storage.lake import Lake
-from coinswarm.storage.publish import DIGEST
 
 
 @dataclass(frozen=True, slots=True)
