@@ -278,7 +278,7 @@ def test_data_docs_pages_list_suites_and_lead_to_their_checks(screens: Screens) 
 def test_dbt_docs_pages_draw_the_lineage(screens: Screens) -> None:
     screens.open("/plugin/dbt-docs")
     docs = screens.framed("/documents/dbt_docs/")
-    docs.get_by_role("heading", name="Welcome!").wait_for(timeout=PATIENCE)
+    docs.get_by_role("heading", name="Coinswarm marts").wait_for(timeout=PATIENCE)
     screens.keep("dbt_docs")
     docs.get_by_title("View Lineage Graph").click(timeout=PATIENCE)
     docs.locator("canvas").first.wait_for(state="visible", timeout=PATIENCE)
