@@ -1,0 +1,1 @@
+"""Live feeds: venues' WebSockets to Redis Streams. No Airflow in here."""
