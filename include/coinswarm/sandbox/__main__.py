@@ -6,6 +6,7 @@ import argparse
 import json
 import logging
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from datetime import datetime
@@ -18,7 +19,7 @@ from coinswarm.sandbox.server import DEFAULT_PORT, DEFAULT_SEED, MODES, serve
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve until interrupted; faults and revisions also come from `COINSWARM_SANDBOX_FAULTS` and `…_REVISIONS`."""
+    """Serve until told to stop; faults and revisions also come from `COINSWARM_SANDBOX_FAULTS` and `…_REVISIONS`."""
     parser = argparse.ArgumentParser(prog="python -m coinswarm.sandbox", description=__doc__)
     parser.add_argument("mode", choices=MODES)
     parser.add_argument("--host", default="127.0.0.1")
@@ -33,6 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    # A supervisor's stop ends it as Ctrl-C does; a shell's background job does not hear Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         now = datetime.fromisoformat(options.now) if options.now else None
         if now is not None and now.tzinfo is None:

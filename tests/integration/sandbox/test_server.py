@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -201,7 +200,7 @@ def test_server_when_the_request_is_hostile_then_a_client_error_and_it_lives_on(
     assert requests.get(f"{base}/{KLINES}", timeout=5).status_code == 200
 
 
-def test_command_when_started_then_it_serves_until_interrupted() -> None:
+def test_command_when_started_then_it_serves_until_it_is_told_to_stop() -> None:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     rules = json.dumps([{"kind": "server_error", "path": "*/ping", "count": 1}])
@@ -217,7 +216,7 @@ def test_command_when_started_then_it_serves_until_interrupted() -> None:
         assert requests.get(f"{url}/ping", timeout=5).status_code == 503
         assert requests.get(f"{url}/time", timeout=5).json() == {"serverTime": NOW_MS}
     finally:
-        process.send_signal(signal.SIGINT)
+        process.terminate()
         process.communicate(timeout=30)
     assert process.returncode == 0
 
