@@ -29,8 +29,8 @@ Level = tuple[str, str]
 class Trade(Struct, frozen=True, gc=False):
     """One execution, or one taker order at one price where `first` and `last` differ.
 
-    `size` is in base units. `native` is the size as the venue counts it, empty if that is base units. `side` is what the
-    taker did, `buy` or `sell`. `first` and `last` are the consecutive numbers that the trade covers, for proof of gaps.
+    `size` is in base units. `native` is the size as the venue counts it, empty if that is base units. `side` is what
+    the taker did, `buy` or `sell`. `first` and `last` are the consecutive numbers that it covers, for proof of gaps.
     """
 
     symbol: str
@@ -91,7 +91,7 @@ class Liquidation(Struct, frozen=True, gc=False):
 
 
 class Funding(Struct, frozen=True, gc=False):
-    """State of a perpetual. Empty text: not in this frame. `rate` is per interval of `interval_hours` (-1: not said)."""
+    """State of a perpetual; empty text is not in this frame. `rate` is per `interval_hours` (-1: not said)."""
 
     symbol: str
     ts: int
