@@ -10,7 +10,7 @@ from coinswarm.datasets.news import ARTICLES, NEWS_EVENTS, NEWS_MENTIONS
 from coinswarm.datasets.ohlcv import OHLCV
 from coinswarm.datasets.onchain import STABLECOIN_SUPPLY, TVL
 from coinswarm.datasets.options import OPTION_QUOTES, VOLATILITY_INDICES
-from coinswarm.datasets.ticks import INSTRUMENTS, ORDER_BOOKS, TICKERS, TRADES
+from coinswarm.datasets.ticks import INSTRUMENTS, LIQUIDATIONS, ORDER_BOOKS, TICKERS, TRADE_BARS, TRADES
 from coinswarm.errors import UserError
 
 DATASETS: dict[str, Dataset] = {
@@ -28,7 +28,9 @@ DATASETS: dict[str, Dataset] = {
         SERIES_OBSERVATIONS,
         MARKET_CAPS,
         TRADES,
+        LIQUIDATIONS,
         ORDER_BOOKS,
+        TRADE_BARS,
         TICKERS,
         INSTRUMENTS,
         NEWS_EVENTS,

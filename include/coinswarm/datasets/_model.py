@@ -64,7 +64,7 @@ class Dataset:
 
     `key` names the natural key beyond source and symbol. `grid` names the column whose value is the timeframe that
     `event_at` is aligned to, or a fixed timeframe; empty when rows come at any time. `stored` is false for payloads
-    that are parsed (reference data, or a later table) but have no raw table.
+    that are parsed (reference data, or a later table) but have no raw table. `partition_every` is `year` or `day`.
     """
 
     name: str
@@ -79,6 +79,7 @@ class Dataset:
     schema_version: int = 1
     stored: bool = True
     partition_by: str = "event_at"
+    partition_every: str = "year"
     column_names: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:

@@ -27,6 +27,10 @@ FRESHNESS = {
     "stablecoin_supply": (50, 96),
     "series_observations": (120, 240),
     "market_caps": (2, 8),
+    "trades": (1, 4),
+    "liquidations": (24, 96),
+    "order_books": (1, 4),
+    "trade_bars": (1, 4),
 }
 SHARED = tuple(column.name for column in (*BEFORE, *AFTER))
 

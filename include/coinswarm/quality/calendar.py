@@ -44,6 +44,11 @@ COVERAGE: dict[str, Coverage] = {
     "tvl": Coverage.PRESENCE,
     "articles": Coverage.UNKNOWN,
     "series_observations": Coverage.UNKNOWN,
+    # Of live feeds `ops.stream_verdicts` says, minute by minute, whether something is missing.
+    "trades": Coverage.UNKNOWN,
+    "liquidations": Coverage.UNKNOWN,
+    "order_books": Coverage.UNKNOWN,
+    "trade_bars": Coverage.UNKNOWN,
 }
 
 

@@ -30,6 +30,10 @@ class WindowRule(StrEnum):
 
 WINDOW_RULES: dict[str, WindowRule] = {
     "ohlcv": WindowRule.STRICT,
+    "trades": WindowRule.STRICT,
+    "liquidations": WindowRule.STRICT,
+    "order_books": WindowRule.STRICT,
+    "trade_bars": WindowRule.STRICT,
     "funding_rates": WindowRule.STRICT,  # settled ones; a predicted rate is about the next settlement
     "open_interest": WindowRule.LIVE,
     "long_short_ratios": WindowRule.LIVE,

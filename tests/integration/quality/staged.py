@@ -51,6 +51,35 @@ GOOD: dict[str, dict[str, Any]] = {
     "stablecoin_supply": {"circulating": Decimal("1e11")},
     "series_observations": {"series_id": "DGS10", "value": Decimal("4.1")},
     "market_caps": {"market_cap_usd": Decimal("2e12"), "dominance_pct": Decimal("55.5")},
+    "trades": {
+        "trade_id": "7",
+        "trade_kind": "trade",
+        "price": Decimal("100.5"),
+        "size_base": Decimal("0.25"),
+        "side": "buy",
+    },
+    "liquidations": {
+        "side": "long",
+        "price": Decimal("99.5"),
+        "size_base": Decimal(2),
+        "price_kind": "average",
+        "is_sampled": True,
+    },
+    "order_books": {
+        "bids": Jsonb([["100", "1"]]),
+        "asks": Jsonb([["101", "2"]]),
+        "imbalance": Decimal("-0.3333"),
+    },
+    "trade_bars": {
+        **{name: Decimal(100) for name in ("open", "high", "low", "close", "vwap")},
+        "volume_base": Decimal(3),
+        "volume_quote": Decimal(300),
+        "buy_base": Decimal(1),
+        "sell_base": Decimal(2),
+        "trade_count": 2,
+        "buy_count": 1,
+        "largest_quote": Jsonb(["200", "100"]),
+    },
 }
 SYMBOL = {"ohlcv": "BTC-USDT", "volatility_indices": "BTC", "option_quotes": "BTC-31OCT26-100000-C"}
 

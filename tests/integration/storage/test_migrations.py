@@ -65,10 +65,10 @@ def test_raw_table_when_a_required_value_is_missing_then_only_a_tombstone_may_la
     ).fetchone()
     needed = [c.name for c in dataset.columns if not c.nullable and c.name not in dataset.key]
     assert (f"num_nulls({', '.join(needed)}) = 0" in checks and "is_tombstone OR" in checks) or not needed
-    key, partition = owner.execute(
-        "SELECT natural_key, partition_by FROM ops.datasets WHERE dataset = %s", [dataset.name]
+    key, *partition = owner.execute(
+        "SELECT natural_key, partition_by, partition_every FROM ops.datasets WHERE dataset = %s", [dataset.name]
     ).fetchone()
-    assert (tuple(key), partition) == (dataset.key, dataset.partition_by)
+    assert (tuple(key), *partition) == (dataset.key, dataset.partition_by, dataset.partition_every)
 
 
 def test_datasets_table_when_read_then_lists_exactly_the_stored_ones(owner):

@@ -20,8 +20,19 @@ LEDGERS = (
     "ops.quality_scores",
     "ops.mart_runs",
     "ops.mart_watermarks",
+    "ops.expiries",
+    "ops.stream_sessions",
+    "ops.stream_gaps",
+    "ops.stream_verdicts",
     "quarantine.records",
 )
+# A column of those tables that have no batch_id.
+COLUMN = {
+    "ops.lake_objects": "source",
+    "ops.mart_runs": "node",
+    "ops.mart_watermarks": "mart",
+    "ops.expiries": "dataset",
+}
 REFUSED = (psycopg.errors.InsufficientPrivilege, psycopg.errors.RestrictViolation)
 
 
@@ -36,9 +47,7 @@ def test_raw_and_ledger_when_anyone_changes_them_then_refused(warehouse, role):
     targets = [*LEDGERS, "raw.ohlcv_2026", *(f"raw.{dataset.name}" for dataset in STORED)]
     with connect(getattr(warehouse, role), autocommit=True) as conn:
         for table in targets:
-            column = {"ops.lake_objects": "source", "ops.mart_runs": "node", "ops.mart_watermarks": "mart"}.get(
-                table, "batch_id"
-            )
+            column = COLUMN.get(table, "session_id" if table.startswith("ops.stream") else "batch_id")
             for statement in (
                 f"UPDATE {table} SET {column} = {column}",
                 f"UPDATE {table} SET {column} = {column} WHERE false",
@@ -98,7 +107,10 @@ def test_grants_when_ops_is_listed_then_only_the_writer_of_a_ledger_may_insert(o
         " AND a.privilege_type = 'INSERT' AND a.grantee <> c.relowner GROUP BY 1"
     )
     assert {role: set(tables) for role, tables in rows.fetchall()} == {
-        "ingest": {"batches", "batch_steps", "lake_objects", "quality_results", "quality_scores"},
+        "ingest": {
+            *("batches", "batch_steps", "lake_objects", "quality_results", "quality_scores"),
+            *("stream_sessions", "stream_gaps", "stream_verdicts"),
+        },
         "transform": {"mart_runs", "mart_watermarks"},
     }
 
