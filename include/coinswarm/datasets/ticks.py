@@ -1,4 +1,4 @@
-"""Trades, liquidations, order books and the minute bars made of trades; what REST bodies tell of tickers and listings."""
+"""Trades, liquidations, books, and the minute bars made of trades; tickers and listings as REST bodies give them."""
 
 from coinswarm.datasets._model import Column, Dataset, Domain, Kind, RowRule, amount, count, number, price, text
 

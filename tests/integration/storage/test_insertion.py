@@ -94,7 +94,11 @@ def _record(dataset: Dataset, dice: random.Random) -> Record:
         Kind.JSON: lambda: [dice.randrange(2)],
     }
     gone = dice.random() < 0.1
-    fixed = {name: dice.choice(("x", "y")) for name in dataset.key if name in dataset.column_names}
+    fixed = {
+        name: dice.choice(("x", "y")) if dataset.column(name).kind is Kind.TEXT else made[dataset.column(name).kind]()
+        for name in dataset.key
+        if name in dataset.column_names
+    }
     last = next(column.name for column in reversed(dataset.columns) if column.name not in dataset.key)
     values = {column.name: _DULL[column.kind] for column in dataset.columns}
     values[last] = made[dataset.column(last).kind]()
