@@ -170,7 +170,9 @@ def _only_probes() -> Iterator[None]:
 def _measure(conn: Session, admin: Session, lake: Lake, bump: int) -> Times:
     rows = _records(bump)
     batch = _batch()
-    rendered = "".join(staging._lines(OHLCV, batch, rows)).encode()
+    render = staging.line_writer(OHLCV, batch.source)
+    lines = [(render(record, received_at), key) for record, received_at, key in rows]
+    rendered = "".join(staging._numbered(OHLCV, batch, lines)).encode()
     columns = admin.execute(
         "SELECT string_agg(attname, ',' ORDER BY attnum) FROM pg_attribute WHERE attrelid = 'staging.ohlcv'::regclass"
         " AND attnum > 0 AND attname NOT IN ('record_hash', 'quality_score')"

@@ -4,6 +4,7 @@
 - The batch is refused if a blocking batch check fails, if a check could not run, or if more than MAX_QUARANTINED of its
   rows were quarantined, here or when it was parsed.
 - An empty batch of which nothing was expected passes.
+- The score is kept with the results; publishing gives it to the rows.
 
 Running the gate again on the same batch gives the same verdict; results are appended with their own `checked_at`.
 """
@@ -412,13 +413,6 @@ def _store(
         "insert into ops.quality_scores (batch_id, score_version, completeness, timeliness, validity, consistency,"
         " uniqueness, score) values (%s, %s, %s, %s, %s, %s, %s, %s)",
         [batch_id, SCORE_VERSION, *stored.values(), report.score],
-    )
-    # The source is set to itself because PostgreSQL 18 otherwise prepares the generated record_hash anew for each row,
-    # which makes the statement seven times slower.
-    session.execute(
-        f"update staging.{suite.dataset.name} set quality_score = %s, source = source where batch_id = %s"
-        " and quality_score is distinct from %s",
-        [report.score, batch_id, report.score],
     )
 
 

@@ -89,8 +89,8 @@ def insert_statement(dataset: Dataset, condition: str | None = None) -> str:
     The newest revisions are looked up key by key, or with `condition` by reading all of raw that it holds for. Both
     ways find the same.
 
-    Parameters `batch`, `source`, `known_at` and those of the condition; one row comes back: distinct keys, inserted,
-    revised, tombstones, sha-256 over the digests of the inserted rows, as stored, in ascending order.
+    Parameters `batch`, `source`, `known_at`, `quality_score` and those of the condition; one row comes back: distinct
+    keys, inserted, revised, tombstones, sha-256 over the digests of the inserted rows, as stored, in ascending order.
 
     Only key, hash and place of a row are sorted and compared; the wide row is read once, when it is inserted. A staged
     row stays in its place: whoever changes rows of a batch holds the batch's lock, which is ours here.
@@ -100,6 +100,8 @@ def insert_statement(dataset: Dataset, condition: str | None = None) -> str:
     values = [
         "%(known_at)s::timestamptz"
         if name == "known_at"
+        else "%(quality_score)s::numeric"
+        if name == "quality_score"
         else f"trim_scale(s.{name})"
         if name in numeric
         else f"s.{name}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tempfile
+from decimal import Decimal
 from typing import IO, Any
 
 import pyarrow as pa
@@ -28,14 +29,14 @@ def schema(dataset: Dataset) -> pa.Schema:
     return pa.schema([_field(column) for column in _columns(dataset)], {"coinswarm.dataset": dataset.name})
 
 
-def write(conn: Session, dataset: Dataset, batch: Batch) -> tuple[bytes, int]:
+def write(conn: Session, dataset: Dataset, batch: Batch, score: Decimal | None) -> tuple[bytes, int]:
     """The staged rows of a batch as a Parquet file (zstd) in order of `row_no`, and their number.
 
-    The same staged rows give the same bytes.
+    `score` is the batch's quality score. The same staged rows and score give the same bytes.
     """
     target = schema(dataset)
     with tempfile.TemporaryFile() as spool:
-        _copy_csv(conn, dataset, batch, spool)
+        _copy_csv(conn, dataset, batch, score, spool)
         spool.seek(0)
         sink = io.BytesIO()
         rows = 0
@@ -64,11 +65,13 @@ def _field(column: Column) -> pa.Field:
     return pa.field(column.name, types[column.kind], metadata=metadata)
 
 
-def _copy_csv(conn: Session, dataset: Dataset, batch: Batch, spool: IO[bytes]) -> None:
+def _copy_csv(conn: Session, dataset: Dataset, batch: Batch, score: Decimal | None, spool: IO[bytes]) -> None:
     expressions = []
     for column in _columns(dataset):
         if column.name == "record_hash":
             expressions.append("encode(record_hash, 'hex')")
+        elif column.name == "quality_score":
+            expressions.append("NULL" if score is None else str(score))
         else:
             expressions.append(column.name)
     query = (

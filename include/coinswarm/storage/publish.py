@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
@@ -115,7 +116,8 @@ def _ensure_partitions(conn: Session, dataset: Dataset, batch: Batch) -> None:
 
 
 def _publish(conn: Session, lake: Lake, dataset: Dataset, batch: Batch) -> Published:
-    _write_parquet(conn, lake, dataset, batch)
+    score = _score(conn, batch)
+    _write_parquet(conn, lake, dataset, batch, score)
     # From here on publishes of the dataset wait for us.
     conn.execute("SELECT ops.lock_for_publish(%s)", [dataset.name])
     previous = conn.execute(
@@ -130,7 +132,13 @@ def _publish(conn: Session, lake: Lake, dataset: Dataset, batch: Batch) -> Publi
     by_range = reads_range(conn, dataset, batch, staged)
     counts = conn.execute(
         insert_statement(dataset, staged.condition if by_range else None),
-        {"batch": batch.batch_id, "source": batch.source, "known_at": known_at, **staged.parameters},
+        {
+            "batch": batch.batch_id,
+            "source": batch.source,
+            "known_at": known_at,
+            "quality_score": score,
+            **staged.parameters,
+        },
     ).fetchone()
     distinct, inserted, revised, tombstones, rows_sha256 = counts or (0, 0, 0, 0, b"")
     if staged.rows != distinct:
@@ -169,14 +177,22 @@ def _publish(conn: Session, lake: Lake, dataset: Dataset, batch: Batch) -> Publi
     return result
 
 
-def _write_parquet(conn: Session, lake: Lake, dataset: Dataset, batch: Batch) -> None:
+def _score(conn: Session, batch: Batch) -> Decimal | None:
+    # Of all rows alike, so that the gate need not write each of them once more.
+    row = conn.execute(
+        "SELECT score FROM ops.quality_scores WHERE batch_id = %s ORDER BY scored_at DESC LIMIT 1", [batch.batch_id]
+    ).fetchone()
+    return row[0] if row else None
+
+
+def _write_parquet(conn: Session, lake: Lake, dataset: Dataset, batch: Batch, score: Decimal | None) -> None:
     row = conn.execute(
         f"SELECT min(symbol), max(symbol) FROM staging.{dataset.name} WHERE batch_id = %s", [batch.batch_id]
     ).fetchone()
     first, last = row or (None, None)
     if first is None:
         return
-    body, rows = parquet.write(conn, dataset, batch)
+    body, rows = parquet.write(conn, dataset, batch, score)
     symbol = first if first == last else "all"
     key = parquet_key(dataset, batch.source, batch.window.start, symbol, batch.batch_id)
     try:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from itertools import islice
 from typing import Any, NamedTuple
 
-from psycopg import sql
+from psycopg import Cursor, sql
 from psycopg.types.json import Jsonb
 
 from coinswarm.batches import Batch
@@ -49,31 +50,64 @@ def stage(conn: Session, dataset: Dataset, batch: Batch, rows: Iterable[Incoming
     Returns:
         Number of rows staged.
     """
+    write = line_writer(dataset, batch.source)
+    final = (row for row in rows if row.record.final)
+    return stage_lines(conn, dataset, batch, ((write(record, received_at), key) for record, received_at, key in final))
+
+
+def stage_lines(conn: Session, dataset: Dataset, batch: Batch, lines: Iterable[tuple[str, str]]) -> int:
+    """As `stage`, of rows that are written already: each as a `line_writer` writes it, with its landed object's key.
+
+    Whoever writes lines by another way than `line_writer` answers for what `records.check` would have refused.
+    """
     columns = (*(c.name for c in BEFORE), *dataset.column_names, "batch_id", "schema_version", "row_no", "landing_key")
     table = sql.Identifier("staging", dataset.name)
+    with _replacing(conn, dataset, batch) as cursor:
+        statement = sql.SQL("COPY {} ({}) FROM STDIN").format(table, sql.SQL(", ").join(map(sql.Identifier, columns)))
+        numbered = _numbered(dataset, batch, lines)
+        with cursor.copy(statement) as copy:
+            while chunk := "".join(islice(numbered, _LINES_PER_WRITE)):
+                copy.write(chunk)
+        return cursor.rowcount
+
+
+def stage_query(conn: Session, dataset: Dataset, batch: Batch, query: str, parameters: Mapping[str, Any]) -> int:
+    """As `stage`, of rows that a query over raw yields: `row_no`, symbol, event_at, and the dataset's own columns.
+
+    The rows are derived here and now, so that is when they were received.
+    """
+    own = ", ".join(dataset.column_names)
+    with _replacing(conn, dataset, batch) as cursor:
+        cursor.execute(
+            f"INSERT INTO staging.{dataset.name} (source, symbol, event_at, received_at, available_basis, is_tombstone,"
+            f" {own}, batch_id, schema_version, row_no)"
+            f" SELECT %(source)s, symbol, event_at, clock_timestamp(), 'observed', false, {own}, %(batch)s,"
+            f" {dataset.schema_version}, row_no FROM ({query}) AS derived",
+            {**parameters, "source": batch.source, "batch": batch.batch_id},
+        )
+        return cursor.rowcount
+
+
+@contextmanager
+def _replacing(conn: Session, dataset: Dataset, batch: Batch) -> Iterator[Cursor[tuple[Any, ...]]]:
     with conn.transaction(), conn.cursor() as cursor:
         lock_batch(conn, batch)
+        table = sql.Identifier("staging", dataset.name)
         cursor.execute(sql.SQL("DELETE FROM {} WHERE batch_id = %s").format(table), [batch.batch_id])
-        statement = sql.SQL("COPY {} ({}) FROM STDIN").format(table, sql.SQL(", ").join(map(sql.Identifier, columns)))
-        with cursor.copy(statement) as copy:
-            lines = _lines(dataset, batch, rows)
-            while chunk := "".join(islice(lines, _LINES_PER_WRITE)):
-                copy.write(chunk)
-        staged = cursor.rowcount
-        cursor.execute(
+        yield cursor
+        conn.execute(
             "INSERT INTO ops.batch_steps (batch_id, step, detail) VALUES (%s, 'staged', %s)",
-            [batch.batch_id, Jsonb({"rows": staged})],
+            [batch.batch_id, Jsonb({"rows": cursor.rowcount})],
         )
-    return staged
 
 
-def _lines(dataset: Dataset, batch: Batch, rows: Iterable[Incoming]) -> Iterator[str]:
-    # COPY's text format, written here because the driver's general way costs several times more per row.
+def line_writer(dataset: Dataset, source: str) -> Callable[[Record, datetime], str]:
+    """Writes a record, and when it was received, as COPY wants it: all columns to the last of the dataset's own."""
+    # Here because the driver's general way costs several times more per row.
     own = [(column.name, _TEXT[column.kind]) for column in dataset.columns]
-    source, tail = _escaped(batch.source), f"{batch.batch_id}\t{dataset.schema_version}"
-    time = _TEXT[Kind.TIMESTAMP]
-    final = (row for row in rows if row.record.final)
-    for number, (record, received_at, landing_key) in enumerate(final):
+    source, time = _escaped(source), _TEXT[Kind.TIMESTAMP]
+
+    def write(record: Record, received_at: datetime) -> str:
         values = record.values
         fields = [
             source,
@@ -88,7 +122,15 @@ def _lines(dataset: Dataset, batch: Batch, rows: Iterable[Incoming]) -> Iterator
         for name, text in own:
             value = values.get(name)
             fields.append(_NULL if value is None else text(value))
-        yield "\t".join(fields) + f"\t{tail}\t{number}\t{_escaped(landing_key)}\n"
+        return "\t".join(fields)
+
+    return write
+
+
+def _numbered(dataset: Dataset, batch: Batch, lines: Iterable[tuple[str, str]]) -> Iterator[str]:
+    tail = f"\t{batch.batch_id}\t{dataset.schema_version}\t"
+    for number, (line, key) in enumerate(lines):
+        yield f"{line}{tail}{number}\t{_escaped(key)}\n"
 
 
 def _escaped(text: str) -> str:

@@ -186,3 +186,20 @@ def test_dataset_named_ohlcv_when_publishing_another_source_then_keys_are_apart(
     other = published(ingest, lake, [bar("2", symbol="S")], new_batch(source="okx"))
     assert (other.inserted, other.revised) == (1, 0)
     assert dataset_named("ohlcv").key == ("timeframe", "event_at")
+
+
+def test_publish_when_the_gate_scored_the_batch_then_rows_and_file_carry_the_newest_score(ingest, lake):
+    batch = staged(ingest, [bar("1", symbol="SCORED"), bar("2", symbol="SCORED", minute=1)])
+    for score in ("0.25", "0.750000"):
+        ingest.execute(
+            "INSERT INTO ops.quality_scores (batch_id, score_version, score) VALUES (%s, 1, %s)",
+            [batch.batch_id, Decimal(score)],
+        )
+    publish(ingest, lake, batch)
+    rows = ingest.execute("SELECT quality_score FROM raw.ohlcv WHERE symbol = 'SCORED'").fetchall()
+    assert rows == [(Decimal("0.75"),)] * 2
+    (key,) = ingest.execute(
+        "SELECT object_key FROM ops.lake_objects WHERE batch_id = %s AND kind = 'parquet'", [batch.batch_id]
+    ).fetchone()
+    table = pq.read_table(io.BytesIO(lake.get(key)))
+    assert table["quality_score"].to_pylist() == ["0.750000"] * 2
