@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from coinswarm.ticks.book import MAX_LEVELS
 from coinswarm.ticks.model import BookUpdate, Channel, Event
 
 
@@ -69,6 +70,8 @@ class Venue(Protocol):
     streams: tuple[Stream, ...]
     ping: Ping | None
     lifetime_seconds: float
+    book_depth: int = MAX_LEVELS
+    """Levels a side that the venue keeps: it does not tell when others fall out, so the book has to drop them."""
 
     def subscribe(self) -> tuple[bytes, ...]:
         """Frames to send after connecting, in order."""
