@@ -10,7 +10,13 @@ from coinswarm.orchestration.defaults import START, TASK_DEFAULTS
 from coinswarm.orchestration.mart_tasks import build_mart_group, take_watermark
 
 GROUPS = {
-    "market": ("market_aggregates", "positioning_by_venue", "planner_positioning", "volatility_surface"),
+    "market": (
+        "market_aggregates",
+        "positioning_by_venue",
+        "planner_positioning",
+        "liquidation_heatmap",
+        "volatility_surface",
+    ),
     "context": ("planner_sentiment", "planner_onchain", "planner_macro"),
     "features": ("planner_features",),
 }

@@ -9,13 +9,16 @@
   {{ return(values) }}
 {%- endmacro %}
 
-{# sha-256 of values as text; times as seconds of the epoch, so that no session setting is in it. #}
+{#
+  sha-256 of values as text; times as seconds of the epoch, so that no session setting is in it. Nulls at the end are left
+  out: a column that is declared last and has nothing to say about old buckets does not make new versions of them.
+#}
 {% macro hash_of(columns) -%}
-  sha256(convert_to(row(
+  sha256(convert_to(rtrim(row(
     {%- for name in columns -%}
       {{ 'extract(epoch from ' ~ name ~ ')' if name.endswith('_at') else name }}{{ ', ' if not loop.last }}
     {%- endfor -%}
-  )::text, 'UTF8'))
+  )::text, ',)') || ')', 'UTF8'))
 {%- endmacro %}
 
 {#

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import psycopg
-from tests.dbt.raw_rows import insert
+from tests.dbt.raw_rows import insert, insert_verdicts
 
 START = datetime(2026, 3, 2, tzinfo=UTC)
 END = START + timedelta(days=2)
@@ -47,6 +47,33 @@ def bars(symbol: str, source: str, timeframe: str, step: timedelta, price: str, 
         last, at = close, at + step
 
 
+def trade_bars(bars_of_the_venue: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The venue's one-minute bars as its trades would give them; every minute names all of its few trades."""
+    for n, bar in enumerate(bars_of_the_venue):
+        sizes = [bar["volume_base"] / 2, bar["volume_base"] / 4, bar["volume_base"] / 8, bar["volume_base"] / 8]
+        values = [size * bar["close"] for size in sizes]
+        yield {
+            **{name: bar[name] for name in ("source", "symbol", "event_at", "open", "high", "low", "close")},
+            "vwap": bar["close"],
+            "volume_base": bar["volume_base"],
+            "volume_quote": sum(values),
+            "buy_base": sizes[n % 4],
+            "sell_base": bar["volume_base"] - sizes[n % 4],
+            "trade_count": 4,
+            "buy_count": 1,
+            "largest_quote": [str(value) for value in values],
+        }
+
+
+def verdicts(streams: Iterable[tuple[str, str, str, str]]) -> Iterator[dict[str, Any]]:
+    """A verdict for every minute of each stream; one minute of 13 is suspect."""
+    for venue, symbol, channel, usual in streams:
+        for n in range(int((END - START) / MINUTE)):
+            verdict = usual if n % 13 else "suspect"
+            minute = START + n * MINUTE
+            yield {"venue": venue, "symbol": symbol, "channel": channel, "minute": minute, "verdict": verdict}
+
+
 def options(at: datetime) -> Iterator[dict[str, Any]]:
     for days in (4, 10, 25, 40, 80, 120):
         expires_at = START + timedelta(days=days, hours=8)
@@ -74,9 +101,12 @@ def an_hour_later(row: Mapping[str, Any]) -> datetime:
 
 
 def seed(
-    owner: psycopg.Connection[Any], *, known_at: datetime | Callable[[Mapping[str, Any]], datetime] = KNOWN
+    owner: psycopg.Connection[Any],
+    *,
+    known_at: datetime | Callable[[Mapping[str, Any]], datetime] = KNOWN,
+    ticks: bool = True,
 ) -> None:
-    """Everything known at once, as after a backfill, or when `known_at` says."""
+    """Everything known at once, as after a backfill, or when `known_at` says; `ticks` is what the live feeds bring."""
     hourly = [
         ("BTC-USD", "coinbase", "100000"),
         ("BTC-USD", "kraken", "100005"),
@@ -162,3 +192,46 @@ def seed(
             {**at, "symbol": "USDT", "market_cap_usd": Decimal(480), "dominance_pct": Decimal(12)},
         ]
     insert(owner, "market_caps", caps, known_at=known_at, source="coingecko")
+    if ticks:
+        seed_ticks(owner, known_at=known_at)
+
+
+def seed_ticks(owner: psycopg.Connection[Any], *, known_at: datetime | Callable[[Mapping[str, Any]], datetime]) -> None:
+    """What the live feeds would have archived of the two days."""
+    own = bars("BTC-USD", "coinbase", "1m", MINUTE, "100000", 2)
+    insert(owner, "trade_bars", trade_bars(own), known_at=known_at)
+    for source in ("binance", "bybit"):
+        perpetual = bars("BTC-USDT-PERP", source, "1m", MINUTE, "100020", 3)
+        insert(owner, "trade_bars", trade_bars(perpetual), known_at=known_at)
+    books = [
+        {
+            "event_at": START + n * MINUTE + timedelta(seconds=58),
+            "bids": [["99999.50", "1"]],
+            "asks": [["100000.50", "3"]],
+            "spread_bps": Decimal(10 + n % 7) / 100,
+            "imbalance": Decimal(n % 11 - 5) / 10,
+        }
+        for n in range(48 * 60)
+    ]
+    insert(owner, "order_books", books, known_at=known_at, source="coinbase", symbol="BTC-USD")
+    forced = [
+        {
+            "source": ("binance", "bybit")[n % 2],
+            "event_at": START + n * timedelta(minutes=17),
+            "side": ("long", "short")[n % 3 % 2],
+            "price": Decimal(100_000 + 37 * (n % 19)),
+            "size_base": Decimal(n % 5 + 1) / 10,
+            "price_kind": ("average", "bankruptcy")[n % 2],
+            "is_sampled": n % 2 == 0,
+        }
+        for n in range(160)
+    ]
+    insert(owner, "liquidations", forced, known_at=known_at, symbol="BTC-USDT-PERP")
+    streams = [
+        ("coinbase", "BTC-USD", "trades", "verified"),
+        ("coinbase", "BTC-USD", "orderbook", "verified"),
+        ("binance", "BTC-USDT-PERP", "trades", "verified"),
+        ("binance", "BTC-USDT-PERP", "liquidations", "clean"),
+        ("bybit", "BTC-USDT-PERP", "trades", "clean"),
+    ]
+    insert_verdicts(owner, verdicts(streams), known_at=known_at)

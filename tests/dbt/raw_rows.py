@@ -60,3 +60,25 @@ def insert(
             )
     connection.commit()
     return batch
+
+
+def insert_verdicts(
+    connection: psycopg.Connection[Any],
+    rows: Iterable[Mapping[str, Any]],
+    *,
+    known_at: datetime | Callable[[Mapping[str, Any]], datetime],
+    **shared: Any,
+) -> None:
+    """Record verdicts (venue, symbol, channel, minute, verdict) as of `known_at`, which the ledger's own clock gives
+    otherwise. Commits."""
+    filled = [{**shared, **row} for row in rows]
+    with connection.cursor() as cursor:
+        cursor.execute("set local session_replication_role = replica")
+        with cursor.copy(
+            "copy ops.stream_verdicts (venue, symbol, channel, minute, verdict, events, recorded_at) from stdin"
+        ) as copy:
+            for row in filled:
+                known = known_at if isinstance(known_at, datetime) else known_at({"event_at": row["minute"], **row})
+                names = ("venue", "symbol", "channel", "minute", "verdict")
+                copy.write_row([*(row[name] for name in names), 1, known])
+    connection.commit()

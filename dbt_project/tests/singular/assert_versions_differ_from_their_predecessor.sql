@@ -2,6 +2,7 @@
 {% for mart, key in {
   'market_aggregates': ['symbol', 'timeframe', 'bucket_at'],
   'planner_positioning': ['symbol', 'bucket_at'],
+  'liquidation_heatmap': ['symbol', 'bucket_at', 'side', 'price_bin'],
   'volatility_surface': ['symbol', 'bucket_at'],
 }.items() -%}
 select '{{ mart }}' as mart, new.symbol, new.bucket_at, new.known_at
@@ -10,8 +11,10 @@ cross join lateral (
   select earlier.row_hash
   from {{ ref(mart) }} as earlier
   where
-    {% for name in key %}earlier.{{ name }} = new.{{ name }} and {% endfor %}
     earlier.known_at < new.known_at
+    {% for name in key -%}
+    and earlier.{{ name }} = new.{{ name }}
+    {% endfor %}
   order by earlier.known_at desc
   limit 1
 ) as previous

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 GRANULARITIES = ("1h", "4h", "1d")
-GROUPS = ("price", "volatility", "funding", "positioning", "options", "sentiment", "onchain", "macro")
+GROUPS = ("price", "volatility", "funding", "positioning", "flow", "options", "sentiment", "onchain", "macro")
 MAX_WINDOW_DAYS = 3660
 DAY = timedelta(days=1)
 # PostgreSQL counts microseconds from here.

@@ -34,6 +34,7 @@ MARTS = (
     "market_aggregates",
     "positioning_by_venue",
     "planner_positioning",
+    "liquidation_heatmap",
     "volatility_surface",
     "planner_sentiment",
     "planner_onchain",
@@ -271,7 +272,8 @@ def _build(
         words += ["--exclude", *exclude] if exclude else []
         nodes: tuple[NodeResult, ...] = ()
         if seed:
-            nodes += _results(_invoke(["seed", *words], target, manifest=parsed.result))
+            # Marts that need no seed leave nothing to do here.
+            nodes += _results(_invoke(["seed", *words], target, manifest=parsed.result), or_none=True)
         return nodes + _results(_invoke([command, *words], target, manifest=parsed.result))
 
 
@@ -318,7 +320,7 @@ def _environment(transform: Connection) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _results(invoked: Any) -> tuple[NodeResult, ...]:
+def _results(invoked: Any, *, or_none: bool = False) -> tuple[NodeResult, ...]:
     if invoked.exception is not None:
         raise MartsFailed(f"dbt stopped: {invoked.exception}")
     nodes = []
@@ -335,7 +337,7 @@ def _results(invoked: Any) -> tuple[NodeResult, ...]:
                 message=str(result.message or ""),
             )
         )
-    if not nodes:
+    if not nodes and not or_none:
         raise UserError("the selection has no dbt node")
     return tuple(nodes)
 

@@ -22,11 +22,14 @@ rolled_up as (
     date_bin(lengths.length, hourly.bucket_at, timestamptz '1970-01-01 00:00:00+00') as bucket_at,
     case hourly.rollup
       when 'sum' then sum(hourly.value)
+      when 'total' then sum(hourly.value)
       when 'mean' then {{ rounded('avg(hourly.value)') }}
       else (array_agg(hourly.value order by hourly.bucket_at desc))[1]
     end as value,
     case hourly.rollup
       when 'last' then (array_agg(hourly.verified_fraction order by hourly.bucket_at desc))[1]
+      -- An hour that is not there is not verified.
+      when 'total' then {{ rounded('sum(hourly.verified_fraction) * 3600 / extract(epoch from lengths.length)', 6) }}
       else {{ rounded('avg(hourly.verified_fraction)', 6) }}
     end as verified_fraction
   from natural_grain as hourly
@@ -35,7 +38,7 @@ rolled_up as (
     hourly.granularity = '1h'
     and hourly.rollup <> 'none'
     and date_bin(lengths.length, hourly.bucket_at, timestamptz '1970-01-01 00:00:00+00') + lengths.length <= {{ as_of() }}
-  group by 1, 2, 3, 4, hourly.rollup
+  group by 1, 2, 3, 4, hourly.rollup, lengths.length
 )
 
 select

@@ -1,4 +1,5 @@
--- The recomputed rows of market_aggregates: bars, volatility at the bucket's end, and the market's context.
+-- The recomputed rows of market_aggregates: bars, volatility at the bucket's end, the market's context, and what trades
+-- and books of the same venue say.
 select
   buckets.symbol,
   buckets.timeframe,
@@ -29,7 +30,14 @@ select
   eth_btc.close as eth_btc,
   dominance.btc_dominance_pct,
   dominance.btc_dominance_ex_stable_pct,
-  {{ rounded('buckets.bars_observed::numeric / buckets.bars_expected', 6) }} as verified_fraction
+  {{ rounded('buckets.bars_observed::numeric / buckets.bars_expected', 6) }} as verified_fraction,
+  flow.ticks_trade_count,
+  flow.volume_concentration_top1pct,
+  flow.spread_bps_mean,
+  flow.imbalance_mean,
+  flow.trade_bars_deviation_bps,
+  flow.ticks_verified_fraction,
+  flow.books_verified_fraction
 from {{ ref('int_market__price_buckets') }} as buckets
 left join {{ ref('int_market__realised_volatility') }} as volatility
   on
@@ -42,3 +50,8 @@ left join {{ ref('int_market__price_buckets') }} as eth_btc
     and buckets.bucket_at = eth_btc.bucket_at
 left join {{ ref('int_market__dominance') }} as dominance
   on buckets.timeframe = dominance.timeframe and buckets.bucket_at = dominance.bucket_at
+left join {{ ref('int_ticks__market_flow') }} as flow
+  on
+    buckets.symbol = flow.symbol
+    and buckets.timeframe = flow.timeframe
+    and buckets.bucket_at = flow.bucket_at

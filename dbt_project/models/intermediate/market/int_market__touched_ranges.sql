@@ -40,6 +40,49 @@ new_caps as (
   group by 1
 ),
 
+-- What the live feeds brought; a verdict that is revised touches its minute's day, as new trades would.
+new_ticks as (
+  select
+    'trades' as channel,
+    source,
+    symbol,
+    {{ day_of('event_at') }} as day_at
+  from {{ ref('stg_exchanges__trade_bars') }}
+  where known_at > least({{ watermark('market_aggregates') }}, {{ watermark('positioning_by_venue') }})
+  group by 1, 2, 3, 4
+  union all
+  select
+    'orderbook',
+    source,
+    symbol,
+    {{ day_of('event_at') }}
+  from {{ ref('stg_exchanges__order_books') }}
+  where known_at > {{ watermark('market_aggregates') }}
+  group by 1, 2, 3, 4
+  union all
+  select
+    'liquidations',
+    source,
+    symbol,
+    {{ day_of('event_at') }}
+  from {{ ref('stg_exchanges__liquidations') }}
+  where known_at > least({{ watermark('positioning_by_venue') }}, {{ watermark('liquidation_heatmap') }})
+  group by 1, 2, 3, 4
+  union all
+  select
+    channel,
+    venue,
+    symbol,
+    {{ day_of('minute') }}
+  from {{ ref('stg_ops__stream_verdicts') }}
+  where
+    recorded_at > least(
+      {{ watermark('market_aggregates') }}, {{ watermark('positioning_by_venue') }}, {{ watermark('liquidation_heatmap') }}
+    )
+    and channel in ('trades', 'orderbook', 'liquidations')
+  group by 1, 2, 3, 4
+),
+
 asked_since as (
   select timestamptz '{{ var("touch_since") or "infinity" }}' as day_at
 ),
@@ -62,6 +105,15 @@ market_spans as (
     first_day,
     last_day
   from price_days
+  union all
+  select
+    feeders.planner_symbol,
+    new_ticks.day_at,
+    new_ticks.day_at
+  from new_ticks
+  inner join feeders
+    on feeders.role = 'price' and new_ticks.source = feeders.source and new_ticks.symbol = feeders.instrument
+  where new_ticks.channel in ('trades', 'orderbook')
   union all
   select
     symbols.planner_symbol,
@@ -137,6 +189,14 @@ new_positions as (
     day_at
   from new_bars
   where timeframe <> '1m'
+  union all
+  select
+    source,
+    symbol,
+    day_at,
+    day_at
+  from new_ticks
+  where channel in ('trades', 'liquidations')
 ),
 
 positioning_spans as (
@@ -165,6 +225,32 @@ positioning_spans as (
     passed.last_day
   from (
     {{ days_since_last_run('positioning_by_venue') }}
+    union all
+    select
+      day_at,
+      {{ day_of(as_of()) }}
+    from asked_since
+    where day_at < timestamptz 'infinity'
+  ) as passed
+  cross join (select distinct planner_symbol from perpetuals) as symbols
+),
+
+liquidation_spans as (
+  select
+    perpetuals.planner_symbol as symbol,
+    new_ticks.day_at as first_day,
+    new_ticks.day_at as last_day
+  from new_ticks
+  inner join perpetuals
+    on new_ticks.source = perpetuals.source and new_ticks.symbol = perpetuals.instrument
+  where new_ticks.channel = 'liquidations'
+  union all
+  select
+    symbols.planner_symbol,
+    passed.first_day,
+    passed.last_day
+  from (
+    {{ days_since_last_run('liquidation_heatmap') }}
     union all
     select
       day_at,
@@ -243,6 +329,13 @@ spans as (
   cross join (values ('positioning_by_venue'), ('planner_positioning')) as marts (mart)
   union all
   select
+    'liquidation_heatmap',
+    symbol,
+    first_day,
+    last_day
+  from liquidation_spans
+  union all
+  select
     'volatility_surface',
     symbol,
     first_day,
@@ -260,6 +353,7 @@ everything as (
     ('market_aggregates', 'price'),
     ('positioning_by_venue', 'positioning'),
     ('planner_positioning', 'positioning'),
+    ('liquidation_heatmap', 'positioning'),
     ('volatility_surface', 'options')
   ) as roles (mart, role) on feeders.role = roles.role
   union

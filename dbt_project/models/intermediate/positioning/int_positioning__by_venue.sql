@@ -29,7 +29,16 @@ select
   basis.perpetual_close,
   basis.spot_close,
   basis.spot_source,
-  basis.basis_bps
+  basis.basis_bps,
+  flow.cvd_delta_base,
+  flow.cvd_session_base,
+  flow.ticks_verified_fraction,
+  flow.cvd_session_verified_fraction,
+  flow.liquidated_long_usd,
+  flow.liquidated_short_usd,
+  flow.liquidations_sampled,
+  flow.liquidations_watched_fraction
 from {{ ref('int_positioning__funding_hours') }} as funding
 full outer join {{ ref('int_positioning__interest_hours') }} as interest using (symbol, source, instrument, bucket_at)
 full outer join {{ ref('int_positioning__basis') }} as basis using (symbol, source, instrument, bucket_at)
+full outer join {{ ref('int_ticks__positioning_flow') }} as flow using (symbol, source, instrument, bucket_at)

@@ -1,5 +1,6 @@
 -- The recomputed rows of planner_positioning: one per planner symbol and hour over the venues that feed it. Rates are
--- brought to one length before they are compared; coverage says how many of the feeding venues took part.
+-- brought to one length before they are compared; coverage says how many of the feeding venues took part. The session's
+-- volume delta starts at 00:00 UTC and ends with the first hour that has none.
 with venues as (
   select
     planner_symbol as symbol,
@@ -25,7 +26,14 @@ hours as (
     sum(open_interest_base) as open_interest_base,
     sum(open_interest_usd) as open_interest_usd,
     count(basis_bps) as basis_venues,
-    {{ median('basis_bps') }} as basis_bps_median
+    {{ median('basis_bps') }} as basis_bps_median,
+    count(cvd_delta_base) as cvd_venues,
+    sum(cvd_delta_base) as cvd_delta_base,
+    sum(ticks_verified_fraction) as ticks_verified,
+    sum(liquidated_long_usd) as liquidated_long_usd,
+    sum(liquidated_short_usd) as liquidated_short_usd,
+    bool_or(liquidations_sampled) as liquidations_sampled,
+    sum(liquidations_watched_fraction) as liquidations_watched
   from {{ ref('int_positioning__by_venue') }}
   group by 1, 2
 )
@@ -47,6 +55,23 @@ select
   hours.open_interest_base,
   hours.open_interest_usd,
   {{ rounded('hours.basis_venues::numeric / venues.venues', 6) }} as basis_coverage,
-  {{ rounded('hours.basis_bps_median', 8) }} as basis_bps_median
+  {{ rounded('hours.basis_bps_median', 8) }} as basis_bps_median,
+  case when hours.ticks_verified is not null then {{ rounded('hours.cvd_venues::numeric / venues.venues', 6) }} end as cvd_coverage,
+  hours.cvd_delta_base,
+  -- Of the hours' deltas, not of the venues' sums: a venue that falls out adds nothing more and takes nothing away.
+  case
+    when count(hours.cvd_delta_base) over session = extract(hour from hours.bucket_at) + 1
+      then sum(hours.cvd_delta_base) over session
+  end as cvd_session_base,
+  {{ rounded('hours.ticks_verified / venues.venues', 6) }} as ticks_verified_fraction,
+  case
+    when count(hours.ticks_verified) over session > 0
+      then {{ rounded('sum(hours.ticks_verified) over session / venues.venues / (extract(hour from hours.bucket_at) + 1)', 6) }}
+  end as cvd_session_verified_fraction,
+  hours.liquidated_long_usd,
+  hours.liquidated_short_usd,
+  hours.liquidations_sampled,
+  {{ rounded('hours.liquidations_watched / venues.venues', 6) }} as liquidations_watched_fraction
 from hours
 inner join venues on hours.symbol = venues.symbol
+window session as (partition by hours.symbol, {{ day_of('hours.bucket_at') }} order by hours.bucket_at)
