@@ -15,6 +15,7 @@ from coinswarm.ticks.model import Level, MalformedFrame
 
 MAX_DIGITS = 40
 _ZEROS = ("0", "-0")
+_MISSING = ("", "null")
 
 Text = Annotated[str, Meta(min_length=1, max_length=MAX_DIGITS)]
 """A number that a venue quotes."""
@@ -107,23 +108,24 @@ def raw_positive(raw: Raw) -> str:
     return positive(text)
 
 
-def raw_signed(raw: Raw) -> str:
-    """As `raw_unsigned`, for what may be negative.
-
-    Raises:
-        MalformedFrame: it is something else.
-    """
-    return signed(_text(raw))
-
-
 def raw_optional(raw: Raw) -> str:
-    """As `raw_signed`; empty if the field is missing or null.
+    """As `raw_unsigned`; empty if the field is missing or null.
 
     Raises:
         MalformedFrame: it is something else.
     """
     text = _text(raw)
-    return "" if text in ("", "null") else signed(text)
+    return "" if text in _MISSING else unsigned(text)
+
+
+def raw_optional_signed(raw: Raw) -> str:
+    """As `raw_optional`, for what may be negative.
+
+    Raises:
+        MalformedFrame: it is something else.
+    """
+    text = _text(raw)
+    return "" if text in _MISSING else signed(text)
 
 
 def check_levels(levels: Sequence[Level]) -> None:
@@ -150,8 +152,15 @@ def check_levels(levels: Sequence[Level]) -> None:
 
 
 def epoch_ms(moment: datetime) -> int:
-    """Milliseconds since the epoch, rounded down."""
-    return (moment - _EPOCH) // _MILLISECOND
+    """Milliseconds since the epoch, rounded down.
+
+    Raises:
+        MalformedFrame: it is before the epoch.
+    """
+    milliseconds = (moment - _EPOCH) // _MILLISECOND
+    if milliseconds < 0:
+        raise MalformedFrame(f"{moment.isoformat()} is before 1970")
+    return milliseconds
 
 
 def text_ms(text: str) -> int:
@@ -190,13 +199,16 @@ def quotient(native: str, contract_size: Decimal, price: str) -> str:
     over = Decimal(price)
     if not over:
         raise MalformedFrame("a contract cannot be sized by a price of zero")
-    exact = _EXACT.divide(_EXACT.multiply(Decimal(native), contract_size), over)
+    amount = Decimal(native)
+    exact = _EXACT.divide(amount if contract_size == 1 else _EXACT.multiply(amount, contract_size), over)
     return plain(exact.quantize(_BASE_QUANTUM, rounding=ROUND_HALF_EVEN, context=_EXACT))
 
 
 def plain(number: Decimal) -> str:
     """Text without exponent and without zeros at the end."""
-    text = f"{number:f}"
+    text = str(number)
+    if "E" in text:
+        text = f"{number:f}"
     if "." in text:
         text = text.rstrip("0").rstrip(".")
     return "0" if text in _ZEROS else text

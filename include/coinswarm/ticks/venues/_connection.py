@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from msgspec import MsgspecError
+from msgspec import MsgspecError, Raw
 
 from coinswarm.ticks.book import MAX_LEVELS
 from coinswarm.ticks.markets import Markets
-from coinswarm.ticks.model import BookUpdate, Level, MalformedFrame, Unknown
+from coinswarm.ticks.model import BookUpdate, Channel, Level, MalformedFrame, Unknown
 from coinswarm.ticks.protocol import Ping, Step, Stream
 
 UNREADABLE = (MsgspecError, UnicodeDecodeError, RecursionError)
@@ -35,6 +35,14 @@ class Connection:
     def __init__(self, markets: Markets) -> None:
         self._markets = markets
         self._venue_symbols = {market.symbol: venue_symbol for venue_symbol, market in markets.items()}
+
+    def resubscribe(self, stream: Stream) -> tuple[bytes, ...]:
+        """Leave a book and ask for it again: the answer begins with a snapshot. Empty for all else."""
+        name = self._venue_symbols.get(stream.symbol)
+        return self._ask_again(name) if name and stream.channel == Channel.BOOK else ()
+
+    def _ask_again(self, venue_symbol: str) -> tuple[bytes, ...]:
+        return ()
 
     def checksum(self, symbol: str, bids: Sequence[Level], asks: Sequence[Level]) -> int | None:
         """None: there is none."""
@@ -106,7 +114,7 @@ def unlisted(venue_symbol: str) -> Unknown:
     return Unknown(f"symbol {venue_symbol[:40]}")
 
 
-def reading(name: str, decode: Callable[[bytes], T], content: bytes) -> T:
+def reading(name: str, decode: Callable[[bytes | Raw], T], content: bytes | Raw) -> T:
     """Content of a frame, typed.
 
     Raises:

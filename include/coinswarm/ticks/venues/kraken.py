@@ -136,11 +136,8 @@ class KrakenSpot(Connection):
             encode({"method": "subscribe", "params": _book(symbols)}),
         )
 
-    def resubscribe(self, stream: Stream) -> tuple[bytes, ...]:
-        """Leave the book and ask for it again: the answer begins with a snapshot."""
-        if stream.channel != Channel.BOOK:
-            return ()
-        params = _book([self._venue_symbols[stream.symbol]])
+    def _ask_again(self, venue_symbol: str) -> tuple[bytes, ...]:
+        params = _book([venue_symbol])
         return tuple(encode({"method": method, "params": params}) for method in ("unsubscribe", "subscribe"))
 
     def decode(self, frame: bytes) -> Sequence[Event]:

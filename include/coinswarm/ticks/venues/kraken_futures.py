@@ -14,7 +14,7 @@ from msgspec import Raw, Struct
 from msgspec.json import Decoder, encode
 
 from coinswarm.registry import Instrument
-from coinswarm.ticks.exact import Id, Moment, Name, raw_optional, raw_positive, raw_unsigned
+from coinswarm.ticks.exact import Id, Moment, Name, raw_optional, raw_optional_signed, raw_positive, raw_unsigned
 from coinswarm.ticks.markets import Market, Markets
 from coinswarm.ticks.model import (
     Ack,
@@ -154,12 +154,8 @@ class KrakenFutures(Connection):
         beat = encode({"event": "subscribe", "feed": "heartbeat"})
         return (beat, *(_request("subscribe", feed, products) for feed in _FEEDS.values()))
 
-    def resubscribe(self, stream: Stream) -> tuple[bytes, ...]:
-        """Leave the book and ask for it again: the answer begins with a snapshot."""
-        if stream.channel != Channel.BOOK:
-            return ()
-        products = [self._venue_symbols[stream.symbol]]
-        return _request("unsubscribe", "book", products), _request("subscribe", "book", products)
+    def _ask_again(self, venue_symbol: str) -> tuple[bytes, ...]:
+        return _request("unsubscribe", "book", [venue_symbol]), _request("subscribe", "book", [venue_symbol])
 
     def decode(self, frame: bytes) -> Sequence[Event]:
         """Events of a frame.
@@ -229,7 +225,7 @@ def _trade(trade: _Trade | _Past, market: Market) -> list[Event]:
 
 def _ticker(ticker: _Ticker, market: Market) -> list[Event]:
     events: list[Event] = []
-    mark, rate = raw_optional(ticker.mark_price), raw_optional(ticker.relative_funding_rate)
+    mark, rate = raw_optional(ticker.mark_price), raw_optional_signed(ticker.relative_funding_rate)
     if rate:
         due, index = ticker.next_funding_rate_time, raw_optional(ticker.index)
         next_ts = -1 if due is None else due

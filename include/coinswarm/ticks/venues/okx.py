@@ -40,6 +40,7 @@ SLUG = "okx"
 CHECKSUM_LEVELS = 25
 _CLOSING = "64008"  # the code of the notice that a connection is about to be closed for an upgrade
 _HOUR_MS = 3_600_000
+_NOTHING = Raw(b"")
 
 
 class _Argument(Struct):
@@ -50,7 +51,7 @@ class _Argument(Struct):
 
 class _Frame(Struct):
     arg: _Argument | None = None
-    data: Raw = Raw(b"")
+    data: Raw = _NOTHING
     action: str = ""
     event: str = ""
     code: str = ""
@@ -65,6 +66,10 @@ class _Trade(Struct):
     side: Literal["buy", "sell"]
     ts: Text
     count: Text = "1"
+
+
+class _Trades(Struct):
+    data: list[_Trade]
 
 
 class _Level(Struct, array_like=True):
@@ -110,12 +115,15 @@ class _Liquidation(Struct):
 
 
 _decode = Decoder(_Frame).decode
+_decode_all_trades = Decoder(_Trades).decode
 _decode_trades = Decoder(list[_Trade]).decode
 _decode_books = Decoder(list[_Book]).decode
 _decode_funding = Decoder(list[_Funding]).decode
 _decode_open_interest = Decoder(list[_OpenInterest]).decode
 _decode_liquidations = Decoder(list[_Liquidation]).decode
 _HEARTBEAT = (Heartbeat(),)
+# Most frames of this venue: read in one go, where others are read twice, once to learn what they are.
+_TRADES = b'{"arg":{"channel":"trades'
 
 
 def connections(market: str, instruments: Sequence[Instrument] | None) -> tuple[OkxConnection, ...]:
@@ -141,11 +149,8 @@ class OkxConnection(Connection):
         arguments = self._arguments()
         return (encode({"op": "subscribe", "args": arguments}),) if arguments else ()
 
-    def resubscribe(self, stream: Stream) -> tuple[bytes, ...]:
-        """Leave the book and ask for it again: the answer begins with a snapshot."""
-        if stream.channel != Channel.BOOK:
-            return ()
-        arguments = [{"channel": "books", "instId": self._venue_symbols[stream.symbol]}]
+    def _ask_again(self, venue_symbol: str) -> tuple[bytes, ...]:
+        arguments = [{"channel": "books", "instId": venue_symbol}]
         return tuple(encode({"op": op, "args": arguments}) for op in ("unsubscribe", "subscribe"))
 
     def decode(self, frame: bytes) -> Sequence[Event]:
@@ -154,14 +159,16 @@ class OkxConnection(Connection):
         Raises:
             MalformedFrame: not what OKX documents.
         """
+        if frame.startswith(_TRADES):
+            return self._trades(reading(self.name, _decode_all_trades, frame).data)
         if frame == b"pong":
             return _HEARTBEAT
         try:
             message = _decode(frame)
         except UNREADABLE as error:
             raise malformed(self.name, error) from None
-        argument, content = message.arg, bytes(message.data)
-        if message.event or argument is None or not content:
+        argument, content = message.arg, message.data
+        if message.event or argument is None or content is _NOTHING:
             return self._answer(message)
         channel = argument.channel
         if channel in ("trades-all", "trades"):
