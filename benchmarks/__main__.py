@@ -5,7 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 
-BENCHMARKS = ("publish", "asof", "marts", "features", "dag_parse")
+BENCHMARKS = (
+    *("publish", "asof", "marts", "features", "dag_parse"),
+    *("ticks", "tick_latency", "tick_memory", "archive", "trigger_jitter"),
+)
 
 
 def main(chosen: list[str]) -> int:

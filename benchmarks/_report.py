@@ -41,6 +41,12 @@ def figure(
     return holds
 
 
+def missing(name: str, against: str, why: str) -> None:
+    """Print that a comparison could not be made, and why."""
+    sys.stdout.write(json.dumps({"figure": name, "against": against, "missing": why}) + "\n")
+    sys.stdout.flush()
+
+
 def seconds(work: Callable[[], Any]) -> float:
     """Wall time of one call."""
     start = time.perf_counter()
