@@ -23,6 +23,8 @@ from benchmarks.ticks.frames import frames
 
 # Frames of one write: small enough for the buffer to stay near its mark, large enough to be no bottleneck.
 _BLOCK = 100
+# Trades a second by the frames' own clock where they are sent as fast as they are read.
+_UNLIMITED = 300_000
 
 
 class _Feed(picows.WSListener):
@@ -98,7 +100,7 @@ class _Server:
 
 
 async def _serve(options: argparse.Namespace) -> None:
-    server = _Server(frames(options.count), options.rate)
+    server = _Server(frames(options.count, options.rate or _UNLIMITED), options.rate)
     listening = await picows.ws_create_server(
         lambda request: _Feed(server, b"aggTrade" in bytes(request.path)), "127.0.0.1", options.port
     )
