@@ -137,10 +137,18 @@ def test_rule_drops_what_it_has_seen_and_breaks_once_on_a_hole() -> None:
     assert step(rule, 30, 31) is Step.APPLY
 
 
-def test_rule_when_a_keep_alive_shows_a_hole_breaks() -> None:
+def test_rule_when_a_keep_alive_shows_a_hole_breaks_and_an_old_one_is_dropped() -> None:
     rule = PUBLIC.book_rule("BTC-USDT")
     step(rule, -1, 10, snapshot=True)
-    assert step(rule, 12, 12) is Step.RESYNC
+    assert step(rule, 10, 15) is Step.APPLY
+    assert step(rule, 10, 10) is Step.DROP
+    assert step(rule, 17, 17) is Step.RESYNC
+
+
+def test_rule_when_updates_are_missing_before_maintenance_breaks() -> None:
+    rule = PUBLIC.book_rule("BTC-USDT")
+    step(rule, -1, 10, snapshot=True)
+    assert step(rule, 15, 3) is Step.RESYNC
 
 
 def test_rule_when_numbers_vanish_breaks() -> None:

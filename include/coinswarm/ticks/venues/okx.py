@@ -361,7 +361,7 @@ class OkxChain:
         if update.previous == last:
             self._last = update.last
             return Step.DROP if update.last == last != -1 else Step.APPLY
-        if update.previous < update.last <= last:
+        if update.previous <= update.last <= last:
             return Step.DROP
         self._last = None
         return Step.RESYNC
