@@ -57,7 +57,8 @@ def check(conn: Session, *, dataset: str | None = None, lake: Lake | None = None
 
     Per batch: the row count, the sha-256 over all columns of its rows, every row's own record hash, the chain hash and
     its link to the batch before, `seq` without a gap, `known_at` increasing and the same in all rows. Per dataset: no
-    row without a batch, and as-of reconstruction: the keys visible now are those that the ledger's counts explain.
+    row without a batch, and as-of reconstruction: the keys visible now are those that the ledger's counts explain. What
+    expired is accounted for: its entries are chained in the same way, name their batches, and of these no row is left.
     """
     chosen = STORED if dataset is None else (dataset_named(dataset),)
     if not set(chosen) <= set(STORED):
@@ -68,7 +69,12 @@ def check(conn: Session, *, dataset: str | None = None, lake: Lake | None = None
         # One snapshot, so that a publish that commits meanwhile is not half seen.
         conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         for one in chosen:
+            if one.partition_every == "day":
+                # Nor may a day expire between the snapshot and the reading of it.
+                conn.execute(f"LOCK TABLE raw.{one.name} IN ACCESS SHARE MODE")
+        for one in chosen:
             findings += _chain_findings(conn, one)
+            findings += _expiry_findings(conn, one)
             findings += _row_findings(conn, one)
             findings += _as_of_findings(conn, one)
             counted = conn.execute(
@@ -122,13 +128,52 @@ def _chain_findings(conn: Session, dataset: Dataset) -> list[Finding]:
     ]
 
 
+def _expiry_findings(conn: Session, dataset: Dataset) -> list[Finding]:
+    found = conn.execute(
+        f"""
+        SELECT range_start, recomputed AND linked AND numbered, row_count = published, remaining = 0 FROM (
+            SELECT e.range_start, e.row_count, chain_sha256 = ops.expiry_hash(e) AS recomputed,
+                previous_chain_sha256 IS NOT DISTINCT FROM lag(chain_sha256) OVER by_seq AS linked,
+                seq = row_number() OVER by_seq AS numbered,
+                (SELECT coalesce(sum(inserted_count), 0) FROM ops.batches AS b
+                    WHERE b.dataset = e.dataset AND b.batch_id = ANY(e.batch_ids)) AS published,
+                (SELECT count(*) FROM raw.{dataset.name} AS r
+                    WHERE r.{dataset.partition_by} >= e.range_start AND r.{dataset.partition_by} < e.range_end)
+                    AS remaining
+            FROM ops.expiries AS e WHERE dataset = %s
+            WINDOW by_seq AS (ORDER BY seq)
+        ) AS entries
+        WHERE NOT (recomputed AND linked AND numbered AND row_count = published AND remaining = 0)
+        """,
+        [dataset.name],
+    ).fetchall()
+    reasons = (
+        "its entry or the one before it was changed",
+        "its rows are not those of its batches",
+        "rows are left of it",
+    )
+    return [
+        Finding(dataset.name, None, f"expiry of {start:%Y-%m-%d}: {reason}")
+        for start, *truths in found
+        for truth, reason in zip(truths, reasons, strict=True)
+        if not truth
+    ]
+
+
 def _row_findings(conn: Session, dataset: Dataset) -> list[Finding]:
     row = conn.execute("SELECT ops.record_hash_expression(%s, true)", [dataset.name]).fetchone()
     found = conn.execute(
         f"""
         SELECT coalesce(l.batch_id, r.batch_id), l.batch_id IS NULL, coalesce(r.row_count, 0), l.inserted_count,
             coalesce(r.altered, 0), r.rows_sha256 IS NOT DISTINCT FROM l.rows_sha256, r.same_known_at
-        FROM (SELECT * FROM ops.batches WHERE dataset = %s) AS l
+        FROM (
+            SELECT b.batch_id,
+                CASE WHEN e.batch_id IS NULL THEN b.inserted_count ELSE 0 END AS inserted_count,
+                CASE WHEN e.batch_id IS NULL THEN b.rows_sha256 ELSE sha256('') END AS rows_sha256
+            FROM ops.batches AS b
+            LEFT JOIN (SELECT unnest(batch_ids) AS batch_id FROM ops.expiries WHERE dataset = %s) AS e USING (batch_id)
+            WHERE b.dataset = %s
+        ) AS l
         FULL JOIN (
             SELECT d.batch_id, count(*) AS row_count,
                 count(*) FILTER (WHERE recomputed <> record_hash) AS altered,
@@ -143,7 +188,7 @@ def _row_findings(conn: Session, dataset: Dataset) -> list[Finding]:
         WHERE l.batch_id IS NULL OR coalesce(r.row_count, 0) <> l.inserted_count OR r.altered > 0
             OR coalesce(r.rows_sha256, sha256('')) <> l.rows_sha256 OR NOT r.same_known_at
         """,
-        [dataset.name],
+        [dataset.name, dataset.name],
     ).fetchall()
     findings = []
     for batch_id, orphan, present, published, altered, same, same_known_at in found:
@@ -168,13 +213,14 @@ def _as_of_findings(conn: Session, dataset: Dataset) -> list[Finding]:
     row = conn.execute(
         f"""
         SELECT
-            (SELECT coalesce(sum(inserted_count - revised_count), 0) FROM ops.batches WHERE dataset = %s),
+            (SELECT coalesce(sum(inserted_count - revised_count), 0) FROM ops.batches WHERE dataset = %s)
+                - (SELECT coalesce(sum(key_count), 0) FROM ops.expiries WHERE dataset = %s),
             count(*), count(*) FILTER (WHERE is_tombstone), (SELECT count(*) FROM raw.{dataset.name}_asof('infinity'))
         FROM (
             SELECT DISTINCT ON ({key}) is_tombstone FROM raw.{dataset.name} ORDER BY {key}, known_at DESC
         ) AS newest
         """,
-        [dataset.name],
+        [dataset.name, dataset.name],
     ).fetchone()
     begun, keys, withdrawn, visible = row or (0, 0, 0, 0)
     if begun != keys:

@@ -31,6 +31,8 @@ CREATE TABLE raw.trades (
 ) PARTITION BY RANGE (event_at);
 INSERT INTO ops.datasets VALUES ('trades', 12, ARRAY['trade_id'], 'event_at', 'day');
 SELECT ops.equip_dataset('trades');
+-- What is staged can be staged again from the lake, so it need not go through the write-ahead log.
+ALTER TABLE staging.trades SET UNLOGGED;
 
 CREATE TABLE raw.liquidations (
     source text NOT NULL,

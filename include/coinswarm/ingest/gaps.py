@@ -1,0 +1,142 @@
+"""`ops.stream_gaps` and `ops.stream_verdicts` as archive and repair write them: rows that revise, never change."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+from psycopg.types.json import Jsonb
+
+from coinswarm.storage.database import Session
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A hole as it is known now. `missing` is None where nobody can tell how many."""
+
+    gap_id: UUID
+    revision: int
+    venue: str
+    symbol: str
+    channel: str
+    state: str
+    reason: str
+    opened_at: datetime
+    closed_at: datetime | None
+    first_missing: str | None
+    last_missing: str | None
+    missing: int | None
+    repaired: int
+    detail: dict[str, Any] = field(default_factory=dict)
+
+
+def gap_id_of(*parts: str) -> UUID:
+    """Id of a gap by what it is about, so that it is found once however often it is looked for."""
+    return uuid5(NAMESPACE_URL, "\x1f".join(("stream_gap", *parts)))
+
+
+def open_gap(conn: Session, gap: Gap) -> bool:
+    """Note a gap and mark the minutes that it touches as suspect; False if it is known already."""
+    with conn.transaction():
+        opened = conn.execute(
+            "INSERT INTO ops.stream_gaps (gap_id, revision, venue, symbol, channel, state, reason, opened_at,"
+            " closed_at, first_missing, last_missing, missing_count, detail)"
+            " VALUES (%s, 1, %s, %s, %s, 'open', %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
+            [
+                gap.gap_id,
+                gap.venue,
+                gap.symbol,
+                gap.channel,
+                gap.reason,
+                gap.opened_at,
+                gap.closed_at,
+                gap.first_missing,
+                gap.last_missing,
+                gap.missing,
+                Jsonb(gap.detail),
+            ],
+        ).rowcount
+        if opened:
+            conn.execute(_SUSPECT, _place(gap))
+    return bool(opened)
+
+
+def open_gaps(conn: Session, channel: str, *, since: datetime) -> list[Gap]:
+    """Gaps of a channel that began after `since` and are not closed yet, oldest first."""
+    rows = conn.execute(
+        "SELECT gap_id, revision, venue, symbol, channel, state, reason, opened_at, closed_at, first_missing,"
+        " last_missing, missing_count, repaired_count, detail FROM ops.stream_gaps_current"
+        " WHERE channel = %s AND state <> 'repaired' AND opened_at >= %s ORDER BY opened_at, gap_id",
+        [channel, since],
+    ).fetchall()
+    return [Gap(*row) for row in rows]
+
+
+def revise_gap(
+    conn: Session, gap: Gap, state: str, *, repaired: int, missing: int | None, detail: dict[str, Any]
+) -> bool:
+    """Append what became of a gap, unless that is what is known; minutes without an open gap get their verdict back.
+
+    Returns:
+        Whether there was something new to say.
+    """
+    if (state, repaired, missing) == (gap.state, gap.repaired, gap.missing) and detail.items() <= gap.detail.items():
+        return False
+    with conn.transaction():
+        added = conn.execute(
+            "INSERT INTO ops.stream_gaps (gap_id, revision, venue, symbol, channel, state, reason, opened_at,"
+            " closed_at, first_missing, last_missing, missing_count, repaired_count, session_id, detail)"
+            " SELECT gap_id, revision + 1, venue, symbol, channel, %(state)s, reason, opened_at, closed_at,"
+            " first_missing, last_missing, %(missing)s, %(repaired)s, session_id, detail || %(detail)s"
+            " FROM ops.stream_gaps WHERE gap_id = %(gap)s AND revision = %(revision)s ON CONFLICT DO NOTHING",
+            {
+                "state": state,
+                "missing": missing,
+                "repaired": repaired,
+                "detail": Jsonb(detail),
+                "gap": gap.gap_id,
+                "revision": gap.revision,
+            },
+        ).rowcount
+        if added and state == "repaired":
+            conn.execute(_RESTORED, _place(gap) | {"proven": gap.missing is not None})
+    return bool(added)
+
+
+def _place(gap: Gap) -> dict[str, Any]:
+    return {
+        "venue": gap.venue,
+        "symbol": gap.symbol,
+        "channel": gap.channel,
+        "start": gap.opened_at,
+        "end": gap.closed_at or gap.opened_at,
+        "gap": gap.gap_id,
+    }
+
+
+_MINUTES = """
+    FROM ops.stream_verdicts_current AS known
+    WHERE venue = %(venue)s AND symbol = %(symbol)s AND channel = %(channel)s
+        AND minute BETWEEN date_trunc('minute', %(start)s::timestamptz, 'UTC') AND %(end)s
+"""
+_SUSPECT = f"""
+    INSERT INTO ops.stream_verdicts (venue, symbol, channel, minute, verdict, events, gaps, detail, session_id)
+    SELECT venue, symbol, channel, minute, 'suspect', events, gaps + 1,
+        detail || jsonb_build_object('gap', %(gap)s::text, 'before', verdict), session_id
+    {_MINUTES} AND verdict IN ('verified', 'clean')
+"""
+# All numbers of the minute are there again: that is a proof, if the gap was known by its numbers.
+_RESTORED = f"""
+    INSERT INTO ops.stream_verdicts (venue, symbol, channel, minute, verdict, events, gaps, detail, session_id)
+    SELECT venue, symbol, channel, minute, CASE WHEN %(proven)s THEN 'verified' ELSE 'clean' END,
+        events, 0, detail || jsonb_build_object('repaired', %(gap)s::text), session_id
+    {_MINUTES} AND verdict IN ('suspect', 'missing')
+        AND NOT EXISTS (
+            SELECT FROM ops.stream_gaps_current AS other
+            WHERE other.venue = known.venue AND other.symbol = known.symbol AND other.channel = known.channel
+                AND other.state <> 'repaired' AND other.opened_at < known.minute + interval '1 minute'
+                AND coalesce(other.closed_at, 'infinity') >= known.minute
+        )
+"""
