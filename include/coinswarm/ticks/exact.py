@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from typing import Annotated
 
@@ -30,7 +30,7 @@ _EXACT = Context(prec=4 * MAX_DIGITS)
 _BASE_QUANTUM = Decimal(1).scaleb(-12)
 _JSON_NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,3})?")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND = timedelta(milliseconds=1)
+_DAY_MS = 86_400_000
 
 
 def unsigned(text: str) -> str:
@@ -157,10 +157,10 @@ def epoch_ms(moment: datetime) -> int:
     Raises:
         MalformedFrame: it is before the epoch.
     """
-    milliseconds = (moment - _EPOCH) // _MILLISECOND
-    if milliseconds < 0:
+    since = moment - _EPOCH
+    if since.days < 0:
         raise MalformedFrame(f"{moment.isoformat()} is before 1970")
-    return milliseconds
+    return since.days * _DAY_MS + since.seconds * 1000 + since.microseconds // 1000
 
 
 def text_ms(text: str) -> int:
