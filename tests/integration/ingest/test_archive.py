@@ -29,12 +29,6 @@ Query = Callable[..., list[tuple[Any, ...]]]
 SPOT = "trades:BTC-USDT"
 
 
-@pytest.fixture(scope="module")
-def ticks(store: Store, redis_connection: Connection) -> Ticks:
-    known = store.resolver("http://127.0.0.1:9")
-    return Ticks(redis_connection, lambda conn_id: redis_connection if conn_id == "redis_ticks" else known(conn_id))
-
-
 @pytest.fixture(autouse=True)
 def _empty_streams(ticks: Ticks) -> None:
     client = ticks.redis
@@ -222,7 +216,7 @@ def test_archive_when_liquidations_came_then_raw_has_them(ticks: Ticks, query: Q
     ]
 
 
-def _book(venue: str, at: datetime, bid: str) -> dict[str, Any]:
+def book(venue: str, at: datetime, bid: str) -> dict[str, Any]:
     return {
         "venue": venue, "bids": json.dumps([[bid, "1.50"]]), "asks": '[["101","2"]]', "spread_bps": "99.5",
         "imbalance": "-0.14", "ofi": "1e-7", "ts": milliseconds(at), "recv": milliseconds(at) + 3, "seq": 42,
@@ -239,7 +233,7 @@ def test_archive_when_books_came_then_keeps_the_last_of_each_finished_minute(tic
         (start + 61 * second, "binance", "100.5"),
         (datetime.now(UTC), "binance", "96"),
     ):
-        ticks.write(key, _book(venue, at, bid), at=None if at > start + MINUTE * 3 else start + MINUTE)
+        ticks.write(key, book(venue, at, bid), at=None if at > start + MINUTE * 3 else start + MINUTE)
     # Redis takes entries in the order of their ids, which here are of the minute after.
     assert archive(ticks.resolve).books == 3
     columns = "source, event_at, bids, asks, spread_bps, imbalance, ofi, trade_imbalance, last_update_id"
@@ -253,7 +247,7 @@ def test_archive_when_books_came_then_keeps_the_last_of_each_finished_minute(tic
     assert archive(ticks.resolve).books == 0
     assert len(ticks.redis.xrange(key, f"({ticks.passed(key)}")) == 1
     # Late for a minute that was sampled: it stays as it is.
-    ticks.write(key, _book("okx", start + 40 * second, "95"))
+    ticks.write(key, book("okx", start + 40 * second, "95"))
     archive(ticks.resolve, now=datetime.now(UTC) + 2 * MINUTE)
     assert [row[0] for row in query("SELECT event_at FROM raw.order_books WHERE source = 'okx'")] == [
         start + 30 * second
