@@ -70,6 +70,14 @@ class Warehouse:
     auditor: Connection
 
 
+@pytest.fixture(autouse=True)
+def _fresh_rate_budgets() -> None:
+    """A stand-in provider may get the port of an earlier one, but not the ban that a client remembers of it."""
+    from coinswarm.sources.http import rate_budget
+
+    rate_budget.cache_clear()
+
+
 @pytest.fixture(scope="session")
 def server_folder() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="coinswarm-servers-"))

@@ -94,7 +94,8 @@ class RateBudget:
 
 
 @cache
-def _budget(base_url: str, per_second: float) -> RateBudget:
+def rate_budget(base_url: str, per_second: float) -> RateBudget:
+    """The budget that everybody in this process shares for an address."""
     return RateBudget(per_second)
 
 
@@ -186,7 +187,7 @@ class HttpClient:
         if parts.scheme != "https" or host not in self._spec.hosts:
             raise UserError(f"{self._spec.slug} may not ask {host[:80]!r}: its hosts are {', '.join(self._spec.hosts)}")
         base = base_url(self._connection, host)
-        budget = _budget(base, self._per_second)
+        budget = rate_budget(base, self._per_second)
         if closed := budget.take():
             raise self._limited(f"{host} asked to wait", closed, dataset)
         target = base + urlunsplit(("", "", parts.path, parts.query, ""))
