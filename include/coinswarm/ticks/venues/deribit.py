@@ -90,7 +90,7 @@ class _Frame(Struct):
     error: _Error | None = None
 
 
-class _Trade(Struct):
+class _Trade(Struct, gc=False):
     instrument_name: Name
     trade_seq: Id
     trade_id: Name
@@ -109,7 +109,7 @@ class _Trades(Struct):
     params: _TradesParams
 
 
-class _Change(Struct, array_like=True):
+class _Change(Struct, array_like=True, gc=False):
     action: Literal["new", "change", "delete"]
     price: Raw
     amount: Raw
@@ -125,7 +125,7 @@ class _Changes(Struct):
     prev_change_id: int = -1
 
 
-class _Level(Struct, array_like=True):
+class _Level(Struct, array_like=True, gc=False):
     price: Raw
     amount: Raw
 
@@ -156,7 +156,7 @@ class _Ticker(Struct):
     greeks: _Greeks | None = None
 
 
-class _Mark(Struct):
+class _Mark(Struct, gc=False):
     instrument_name: Name
     timestamp: Moment
     mark_price: Raw

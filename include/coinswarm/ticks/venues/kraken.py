@@ -35,7 +35,7 @@ DEPTH = 10
 CHECKSUM_LEVELS = 10
 
 
-class _Trade(Struct):
+class _Trade(Struct, gc=False):
     symbol: Name
     side: Literal["buy", "sell"]
     price: Raw
@@ -49,7 +49,7 @@ class _Trades(Struct, tag_field="channel", tag="trade"):
     data: list[_Trade]
 
 
-class _Level(Struct):
+class _Level(Struct, gc=False):
     price: Raw
     qty: Raw
 

@@ -38,7 +38,7 @@ _FEEDS = {Channel.TRADES: "trade", Channel.BOOK: "book", Channel.FUNDING: "ticke
 _NOTHING = Raw(b"")
 
 
-class _Trade(Struct, tag_field="feed", tag="trade"):
+class _Trade(Struct, tag_field="feed", tag="trade", gc=False):
     product_id: Name
     uid: Name
     side: Literal["buy", "sell"]
@@ -49,7 +49,7 @@ class _Trade(Struct, tag_field="feed", tag="trade"):
     type: str = "fill"
 
 
-class _Past(Struct):
+class _Past(Struct, gc=False):
     uid: Name
     side: Literal["buy", "sell"]
     seq: Id
@@ -64,7 +64,7 @@ class _Trades(Struct, tag_field="feed", tag="trade_snapshot"):
     trades: list[_Past]
 
 
-class _Level(Struct):
+class _Level(Struct, gc=False):
     price: Raw
     qty: Raw
 

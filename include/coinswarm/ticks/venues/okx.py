@@ -58,7 +58,7 @@ class _Frame(Struct):
     msg: str = ""
 
 
-class _Trade(Struct):
+class _Trade(Struct, gc=False):
     instId: Name
     tradeId: Text
     px: Text
@@ -72,7 +72,7 @@ class _Trades(Struct):
     data: list[_Trade]
 
 
-class _Level(Struct, array_like=True):
+class _Level(Struct, array_like=True, gc=False):
     price: Text
     size: Text
 
@@ -101,7 +101,7 @@ class _OpenInterest(Struct):
     ts: Text
 
 
-class _Order(Struct):
+class _Order(Struct, gc=False):
     side: Literal["buy", "sell"]
     bkPx: Text
     sz: Text
