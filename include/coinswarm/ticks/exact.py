@@ -31,6 +31,7 @@ _BASE_QUANTUM = Decimal(1).scaleb(-12)
 _JSON_NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,3})?")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY_MS = 86_400_000
+_MAX_DAYS = 10**14 // _DAY_MS
 
 
 def unsigned(text: str) -> str:
@@ -155,11 +156,11 @@ def epoch_ms(moment: datetime) -> int:
     """Milliseconds since the epoch, rounded down.
 
     Raises:
-        MalformedFrame: it is before the epoch.
+        MalformedFrame: it is before the epoch, or thousands of years after it.
     """
     since = moment - _EPOCH
-    if since.days < 0:
-        raise MalformedFrame(f"{moment.isoformat()} is before 1970")
+    if not 0 <= since.days < _MAX_DAYS:
+        raise MalformedFrame(f"{moment.isoformat()} is not of our time")
     return since.days * _DAY_MS + since.seconds * 1000 + since.microseconds // 1000
 
 
