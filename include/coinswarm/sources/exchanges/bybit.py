@@ -33,6 +33,7 @@ from coinswarm.sources.exchanges._funding import (
 )
 from coinswarm.sources.exchanges._ratios import period_of
 from coinswarm.sources.exchanges._symbols import asked_symbol, in_window, listed_symbol, symbol_of_row
+from coinswarm.sources.exchanges._trades import Page, Span, TradeHistory, sizes
 from coinswarm.sources.reading import (
     decimal,
     each,
@@ -255,23 +256,36 @@ def parse_long_short_ratios(body: bytes, request: Request) -> Iterator[Record | 
 
 
 def parse_trades(body: bytes, request: Request) -> Iterator[Record | Rejected]:
-    """Recent trades; `side` is what the taker did. Sizes of inverse contracts are dollars."""
+    """Recent trades; `side` is what the taker did. Sizes of inverse contracts come in dollars."""
     result = _result(body, request)
 
     def build(row: Any) -> Record:
+        symbol = listed_symbol(_with_category(result, request), text(row, "symbol"), MARKETS)
+        price = decimal(row, "price")
         return Record(
-            listed_symbol(_with_category(result, request), text(row, "symbol"), MARKETS),
+            symbol,
             epoch_ms(row, "time"),
             {
                 "trade_id": text(row, "execId"),
                 "trade_kind": "trade",
-                "price": decimal(row, "price"),
-                "size_base": decimal(row, "size"),
+                "price": price,
+                **sizes(SLUG, symbol, decimal(row, "size"), price),
                 "side": text(row, "side").lower(),
             },
         )
 
     return each(_list(result, request), build)
+
+
+def _recent_trades(instrument: Instrument, span: Span, page: Page | None) -> Request | None:
+    # There is one page, and it does not go back: spot has 60 trades, the others 1,000.
+    if page is not None:
+        return None
+    limit = 60 if instrument.market == "spot" else 1000
+    return _request(instrument, "trades", "RecentTrade", Window(span.start, span.end), params={"limit": limit})
+
+
+TRADE_HISTORY = dict.fromkeys(MARKETS, TradeHistory(_recent_trades, parse_trades, seconds=0.2))
 
 
 def parse_order_books(body: bytes, request: Request) -> Iterator[Record | Rejected]:

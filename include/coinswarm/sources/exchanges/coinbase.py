@@ -16,14 +16,18 @@ from coinswarm.datasets.records import FieldError, Record, Rejected
 from coinswarm.registry import Instrument, InstrumentKind
 from coinswarm.sources.exchanges._bars import bar_length, bar_pages
 from coinswarm.sources.exchanges._books import levels
+from coinswarm.sources.exchanges._trades import Page, Span, TradeHistory, by_trade_id, to_millisecond
 from coinswarm.sources.exchanges._windowed import bar, given, prices, seconds
-from coinswarm.sources.reading import each, epoch_s, iso_time, item, read_json, rows_of, text, violation
+from coinswarm.sources.reading import decimal, each, epoch_s, iso_time, item, read_json, rows_of, text, violation
 from coinswarm.sources.spec import Cadence, Feed, Request, RequestBuilder, SourceSpec
 from coinswarm.timeframes import Window, duration
 
 SLUG = "coinbase"
 GRANULARITIES = {"1m": "ONE_MINUTE", "15m": "FIFTEEN_MINUTE", "1h": "ONE_HOUR", "1d": "ONE_DAY"}
 PAGE = 300
+TRADES_PAGE = 1000
+# The venue states the side of the maker.
+_TAKER_SIDE = {"BUY": "sell", "SELL": "buy"}
 _PRODUCT = re.compile(r"[A-Z0-9]{1,12}-[A-Z0-9]{1,12}", re.ASCII)
 SECOND = timedelta(seconds=1)
 
@@ -71,6 +75,56 @@ def parse_ohlcv(body: bytes, request: Request) -> Iterator[Record | Rejected]:
         )
 
     return each(rows_of(_envelope(body, request, "candles"), request, "candles"), build)
+
+
+def parse_trades(body: bytes, request: Request) -> Iterator[Record | Rejected]:
+    """Trades of one product: `{"trades": [{trade_id, product_id, price, size, time, side}, …]}`, newest first."""
+
+    def build(row: Any) -> Record:
+        return Record(
+            _symbol(text(row, "product_id"), request),
+            to_millisecond(iso_time(row, "time")),
+            {
+                "trade_id": text(row, "trade_id"),
+                "trade_kind": "trade",
+                "price": decimal(row, "price"),
+                "size_base": decimal(row, "size"),
+                "side": _TAKER_SIDE.get(text(row, "side").upper(), text(row, "side")),
+            },
+        )
+
+    return each(rows_of(_envelope(body, request, "trades"), request, "trades"), build)
+
+
+def _trades_before(instrument: Instrument, span: Span, page: Page | None) -> Request | None:
+    # By whole seconds, and a full page is followed by the one before it.
+    end = seconds(span.end + SECOND)
+    if page is not None:
+        if len(page.records) < TRADES_PAGE:
+            return None
+        end = seconds(min(record.event_at for record in page.records)) + 1
+        if end <= seconds(span.start) or str(end) == page.request.params["end"]:
+            return None
+    return Request(
+        source=SLUG,
+        dataset="trades",
+        client="coinbase",
+        endpoint="v3PublicGetBrokerageMarketProductsProductIdTicker",
+        params={
+            "product_id": instrument.venue_symbol,
+            "limit": TRADES_PAGE,
+            "start": str(seconds(span.start)),
+            "end": str(end),
+        },
+        symbol=instrument.symbol,
+        venue_symbol=instrument.venue_symbol,
+        market=instrument.market,
+        start=span.start,
+        end=span.end,
+    )
+
+
+TRADE_HISTORY = {"spot": TradeHistory(_trades_before, parse_trades, seconds=0.2, number=by_trade_id)}
 
 
 def parse_order_book(body: bytes, request: Request) -> Iterator[Record | Rejected]:
@@ -138,7 +192,7 @@ SPEC = SourceSpec(
         )
         for timeframe, cadence in _CADENCES.items()
     ),
-    parsers={"order_books": parse_order_book},
+    parsers={"order_books": parse_order_book, "trades": parse_trades},
     # No table is published any more; the old public limit of ten a second is respected with room to spare.
     requests_per_second=8,
     hosts=("api.coinbase.com",),

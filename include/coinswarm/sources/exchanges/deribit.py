@@ -21,6 +21,7 @@ from coinswarm.registry.instruments import canonical_symbol
 from coinswarm.sources.exchanges._bars import bar_length, check_grid, is_closed, pages
 from coinswarm.sources.exchanges._funding import settlement_hour
 from coinswarm.sources.exchanges._symbols import asked_symbol, in_window, symbol_of_row
+from coinswarm.sources.exchanges._trades import Page, Span, TradeHistory, by_sequence, highest, sizes
 from coinswarm.sources.exchanges._windowed import bar, given, prices
 from coinswarm.sources.reading import (
     decimal,
@@ -43,10 +44,13 @@ RESOLUTIONS = {"1m": "1", "15m": "15", "1h": "60", "1d": "1D"}
 BARS_PAGE = 1000
 FUNDING_PAGE = 720
 INDEX_PAGE = 720
+TRADES_PAGE = 1000
 HOUR = timedelta(hours=1)
 MILLISECOND = timedelta(milliseconds=1)
 EXPIRY_HOUR = 8
 _EXACT = Context(prec=28)
+# An amount is dollars, not contracts of ten of them.
+_ONE_DOLLAR = Decimal(1)
 _OPTION = re.compile(r"([A-Z][A-Z0-9]{1,9})-(\d{1,2})([A-Z]{3})(\d{2})-(\d{1,12})-([CP])", re.ASCII)
 _MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 _COLUMNS = ("ticks", "open", "high", "low", "close", "volume", "cost")
@@ -241,6 +245,61 @@ def parse_volatility_index(body: bytes, request: Request) -> Iterator[Record | R
     if result.get("continuation") is not None:
         page = {"continuation": result["continuation"]}
         yield from each([page], lambda page: _complete(page, request))
+
+
+def parse_trades(body: bytes, request: Request) -> Iterator[Record | Rejected]:
+    """Trades: `{"result": {"trades": […], "has_more"}}`; amounts of inverse perpetuals come in dollars."""
+    result = _result(body, request)
+    if not isinstance(result, Mapping):
+        raise violation(request, f"result is {type(result).__name__}, not an object")
+
+    def build(row: Any) -> Record:
+        symbol = symbol_of_row(request, text(row, "instrument_name"), ("perpetual",))
+        price = decimal(row, "price")
+        return Record(
+            symbol,
+            epoch_ms(row, "timestamp"),
+            {
+                "trade_id": text(row, "trade_id"),
+                "trade_kind": "trade",
+                "price": price,
+                **sizes(SLUG, symbol, decimal(row, "amount"), price, contract_size=_ONE_DOLLAR),
+                "side": text(row, "direction"),
+                "sequence": whole(row, "trade_seq"),
+            },
+        )
+
+    return each(rows_of(result.get("trades"), request, "trades"), build)
+
+
+def _trades_after(instrument: Instrument, span: Span, page: Page | None) -> Request | None:
+    number = span.first
+    if page is not None:
+        last = highest(page, by_sequence)
+        if last is None or (span.last is not None and last >= span.last) or page.records[-1].event_at >= span.end:
+            return None
+        number = last + 1
+    params: dict[str, str | int] = {"instrument_name": instrument.venue_symbol, "count": TRADES_PAGE, "sorting": "asc"}
+    endpoint = "publicGetGetLastTradesByInstrument"
+    if number is None:
+        endpoint = "publicGetGetLastTradesByInstrumentAndTime"
+        params |= {"start_timestamp": milliseconds(span.start), "end_timestamp": milliseconds(span.end)}
+    else:
+        params["start_seq"] = number
+        if span.last is not None:
+            params["end_seq"] = span.last
+    return _request(
+        "trades",
+        endpoint,
+        params,
+        Window(span.start, span.end),
+        symbol=instrument.symbol,
+        venue_symbol=instrument.venue_symbol,
+        market=instrument.market,
+    )
+
+
+TRADE_HISTORY = {"perpetual": TradeHistory(_trades_after, parse_trades, seconds=0.2, number=by_sequence)}
 
 
 def parse_instruments(body: bytes, request: Request) -> Iterator[Record | Rejected]:
@@ -463,7 +522,7 @@ SPEC = SourceSpec(
             freshness=timedelta(hours=3),
         ),
     ),
-    parsers={"instruments": parse_instruments},
+    parsers={"instruments": parse_instruments, "trades": parse_trades},
     requests_per_second=10,
     hosts=("www.deribit.com",),
 )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from decimal import Context, Decimal
+from decimal import ROUND_FLOOR, Context, Decimal
 from typing import Any
 
 from coinswarm.datasets import Domain
@@ -19,6 +19,7 @@ from coinswarm.registry import Instrument, InstrumentKind
 from coinswarm.sources.exchanges._bars import bar_length, bar_pages
 from coinswarm.sources.exchanges._funding import settlement_hour
 from coinswarm.sources.exchanges._symbols import asked_symbol, in_window
+from coinswarm.sources.exchanges._trades import Page, Span, TradeHistory, by_trade_id, sizes, to_millisecond
 from coinswarm.sources.exchanges._windowed import bar, given, prices, seconds
 from coinswarm.sources.reading import (
     decimal,
@@ -29,18 +30,21 @@ from coinswarm.sources.reading import (
     optional_decimal,
     read_json,
     rows_of,
+    text,
     violation,
     whole,
 )
 from coinswarm.sources.spec import Cadence, Feed, Mode, Request, RequestBuilder, SourceSpec
-from coinswarm.timeframes import Window, duration, floor
+from coinswarm.timeframes import Window, duration, floor, milliseconds
 
 SLUG = "kraken"
 SPOT_BARS = 720
 FUTURES_PAGE = 2000
+TRADES_PAGE = 1000
 ALL = 10**6
 HOUR = timedelta(hours=1)
 SECOND = timedelta(seconds=1)
+MILLISECOND = timedelta(milliseconds=1)
 # Kraken changed its funding method on this day; earlier rows come every four hours without a stated interval.
 HOURLY_FUNDING_SINCE = datetime(2022, 9, 29, tzinfo=UTC)
 _EXACT = Context(prec=28)
@@ -135,6 +139,89 @@ def parse_open_interest(body: bytes, request: Request) -> Iterator[Record | Reje
         )
 
     return each(_tickers(content, request), build)
+
+
+def parse_trades(body: bytes, request: Request) -> Iterator[Record | Rejected]:
+    """Trades of spot (`{"result": {<pair>: rows, "last"}}`, oldest first) or futures (`{"history": …}`, newest first).
+
+    Futures are named by `uid`, as in the live feed.
+    """
+    content = _content(body, request)
+    if "history" in content:
+        return each(rows_of(content["history"], request, "history"), lambda row: _futures_trade(row, request))
+    result = content.get("result")
+    if not isinstance(result, Mapping):
+        raise violation(request, f"result is {type(result).__name__}, not an object")
+    rows: Any = next((rows for name, rows in result.items() if name != "last"), [])
+    return each(rows_of(rows, request, "trades"), lambda row: _spot_trade(row, request))
+
+
+def _spot_trade(row: Any, request: Request) -> Record:
+    side = {"b": "buy", "s": "sell"}.get(text(row, 3))
+    if side is None:
+        raise FieldError("side", f"{text(row, 3)[:10]!r} is neither b nor s")
+    # Seconds with nine decimals.
+    ms = int((decimal(row, 2) * 1000).to_integral_value(ROUND_FLOOR))
+    return Record(
+        asked_symbol(request),
+        epoch_ms({"time": ms}, "time"),
+        {
+            "trade_id": str(whole(row, 6)),
+            "trade_kind": "trade",
+            "price": decimal(row, 0),
+            "size_base": decimal(row, 1),
+            "side": side,
+        },
+    )
+
+
+def _futures_trade(row: Any, request: Request) -> Record:
+    symbol, price = asked_symbol(request), decimal(row, "price")
+    return Record(
+        symbol,
+        to_millisecond(iso_time(row, "time")),
+        {
+            "trade_id": text(row, "uid"),
+            "trade_kind": "trade",
+            "price": price,
+            **sizes(SLUG, symbol, decimal(row, "size"), price),
+            "side": text(row, "side"),
+        },
+    )
+
+
+def _spot_trades_after(instrument: Instrument, span: Span, page: Page | None) -> Request | None:
+    since = span.start
+    if page is not None:
+        if len(page.records) < TRADES_PAGE or page.records[-1].event_at >= span.end:
+            return None
+        since = page.records[-1].event_at
+    # In nanoseconds, exclusive.
+    cursor = str(milliseconds(since) * 1_000_000 - 1)
+    if page is not None and page.request.params["since"] == cursor:
+        return None
+    params: dict[str, str | int] = {"pair": instrument.venue_symbol, "since": cursor, "count": TRADES_PAGE}
+    return _request("trades", "kraken", "publicGetTrades", params, instrument, Window(span.start, span.end))
+
+
+def _futures_trades_before(instrument: Instrument, span: Span, page: Page | None) -> Request | None:
+    until = span.end
+    if page is not None:
+        until = min((record.event_at for record in page.records), default=span.start)
+        if until <= span.start:
+            return None
+    until += MILLISECOND  # exclusive
+    cursor = f"{until:%Y-%m-%dT%H:%M:%S}.{until.microsecond // 1000:03d}Z"
+    if page is not None and page.request.params["lastTime"] == cursor:
+        return None
+    params: dict[str, str | int] = {"symbol": instrument.venue_symbol, "lastTime": cursor}
+    return _request("trades", "krakenfutures", "publicGetHistory", params, instrument, Window(span.start, span.end))
+
+
+TRADE_HISTORY = {
+    "spot": TradeHistory(_spot_trades_after, parse_trades, seconds=1.5, number=by_trade_id),
+    "futures": TradeHistory(_futures_trades_before, parse_trades, seconds=0.5),
+}
 
 
 def _spot_bars(content: Mapping[str, Any], request: Request) -> Iterator[Record | Rejected]:
@@ -354,6 +441,7 @@ SPEC = SourceSpec(
     docs_url="https://docs.kraken.com/api/",
     licence="Kraken market data terms: internal use; no redistribution of raw data.",
     feeds=(*_SPOT, *_FUTURES, *_FUNDING, _OPEN_INTEREST),
+    parsers={"trades": parse_trades},
     requests_per_second=1,
     hosts=("api.kraken.com", "futures.kraken.com"),
 )

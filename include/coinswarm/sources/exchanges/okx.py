@@ -33,6 +33,7 @@ from coinswarm.sources.exchanges._funding import (
 )
 from coinswarm.sources.exchanges._ratios import period_of
 from coinswarm.sources.exchanges._symbols import asked_market, asked_symbol, in_window, listed_symbol, symbol_of_row
+from coinswarm.sources.exchanges._trades import Page, Span, TradeHistory, by_trade_id, lowest, sizes
 from coinswarm.sources.reading import (
     decimal,
     each,
@@ -269,22 +270,45 @@ def parse_long_short_ratios(body: bytes, request: Request) -> Iterator[Record | 
 
 
 def parse_trades(body: bytes, request: Request) -> Iterator[Record | Rejected]:
-    """Trades; `side` is what the taker did. Sizes of swaps are contracts."""
+    """Trades; `side` is what the taker did. Sizes of swaps come in contracts."""
 
     def build(row: Any) -> Record:
+        symbol, price = _symbol(row, request), decimal(row, "px")
         return Record(
-            _symbol(row, request),
+            symbol,
             epoch_ms(row, "ts"),
             {
                 "trade_id": text(row, "tradeId"),
                 "trade_kind": "trade",
-                "price": decimal(row, "px"),
-                "size_base": decimal(row, "sz"),
+                "price": price,
+                **sizes(SLUG, symbol, decimal(row, "sz"), price),
                 "side": text(row, "side"),
             },
         )
 
     return each(_rows(body, request), build)
+
+
+def _trades_before(instrument: Instrument, span: Span, page: Page | None) -> Request | None:
+    # Pages run backwards; `after` is exclusive, and means the earlier ones.
+    if page is None:
+        by_id = span.last is not None
+        after = span.last + 1 if span.last is not None else milliseconds(span.end)
+    else:
+        first, by_id = lowest(page, by_trade_id), True
+        if first is None or (span.first is not None and first <= span.first):
+            return None
+        if span.first is None and min(record.event_at for record in page.records) < span.start:
+            return None
+        after = first
+    params = {"instId": instrument.venue_symbol, "type": 1 if by_id else 2, "after": after, "limit": _PAGE_LIMIT}
+    endpoint = "publicGetMarketHistoryTrades"
+    return _request(instrument, "trades", endpoint, Window(span.start, span.end), params=params)
+
+
+# 20 requests in 2 s.
+_HISTORY = TradeHistory(_trades_before, parse_trades, seconds=0.15, number=by_trade_id, reach=timedelta(days=90))
+TRADE_HISTORY = {"spot": _HISTORY, "swap": _HISTORY}
 
 
 def parse_order_books(body: bytes, request: Request) -> Iterator[Record | Rejected]:
