@@ -33,7 +33,7 @@ from coinswarm.datasets.records import Rejected
 from coinswarm.errors import GateFailed, IntegrityError, UserError
 from coinswarm.ingest.book_samples import finished_until, last_of_minutes, passed
 from coinswarm.ingest.entries import Reader, Row, Unfit, from_verbatim, verbatim
-from coinswarm.ingest.retention import KEPT_DAYS
+from coinswarm.ingest.retention import oldest_kept
 from coinswarm.ingest.streams import Entry, Streams
 from coinswarm.ingest.trade_bars import build_bars
 from coinswarm.ingest.trimmed import note_missed, note_refused
@@ -200,7 +200,7 @@ class _Worker:
             database.connect(self._resolve("pg_ingest"), autocommit=True) as working,
             ThreadPoolExecutor(1, "archive-reader") as ahead,
         ):
-            self._oldest_day = _oldest_day(working)
+            self._oldest_day = (oldest_kept(working, self._now or datetime.now(UTC)) - EPOCH).days
             for begun in _begun(working):
                 self._finish(working, begun)
                 self._done.resumed += 1
@@ -383,14 +383,6 @@ def _was_refused(conn: database.Session, batch: Batch) -> bool:
         "SELECT EXISTS (SELECT FROM ops.batch_steps WHERE batch_id = %s AND step = 'refused')", [batch.batch_id]
     ).fetchone()
     return row == (True,)
-
-
-def _oldest_day(conn: database.Session) -> int:
-    """Number of the first day whose trades raw still takes."""
-    row = conn.execute("SELECT max(range_end) FROM ops.expiries WHERE dataset = 'trades'").fetchone()
-    kept = datetime.now(UTC) - timedelta(days=KEPT_DAYS)
-    expired = row[0] if row and row[0] else kept
-    return int((max(kept, expired) - EPOCH).days)
 
 
 def _sources_waiting(conn: database.Session) -> set[str]:

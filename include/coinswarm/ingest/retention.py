@@ -62,6 +62,13 @@ def expire_trades(resolve: Resolver, *, keep_days: int = KEPT_DAYS, now: datetim
     return expired
 
 
+def oldest_kept(connection: database.Session, now: datetime) -> datetime:
+    """Start of the first day whose trades raw still takes."""
+    row = connection.execute("SELECT max(range_end) FROM ops.expiries WHERE dataset = 'trades'").fetchone()
+    kept = (now - timedelta(days=KEPT_DAYS)).replace(hour=0, minute=0, second=0, microsecond=0)
+    return max(kept, row[0]) if row and row[0] else kept
+
+
 def _require_files(connection: database.Session, lake: Lake, day: date) -> None:
     start = datetime(day.year, day.month, day.day, tzinfo=UTC)
     listed = connection.execute(

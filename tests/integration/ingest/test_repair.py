@@ -1,0 +1,291 @@
+"""Holes in the trades: fetched again by number or time, published once, counted; what does not come back stays open."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from tests.integration.conftest import Store
+from tests.integration.ingest.history_server import HistoryServer, running
+from tests.integration.ingest.ticks import MINUTE, Ticks, milliseconds, recent_minute, trade, trades
+
+from coinswarm.connections import Resolver
+from coinswarm.ingest.archive import archive
+from coinswarm.ingest.gaps import Gap, gap_id_of, open_gap
+from coinswarm.ingest.repair import repair
+from coinswarm.storage import database, ledger
+from coinswarm.storage.lake import Lake
+
+pytestmark = pytest.mark.integration
+
+Query = Callable[..., list[tuple[Any, ...]]]
+START = recent_minute(40)
+
+
+@pytest.fixture
+def venue() -> Iterator[HistoryServer]:
+    with running() as server:
+        yield server
+
+
+@pytest.fixture
+def resolve(ticks: Ticks, store: Store, venue: HistoryServer) -> Resolver:
+    known = store.resolver(venue.url)
+    return lambda conn_id: known(conn_id) if conn_id.startswith("http_") else ticks.resolve(conn_id)
+
+
+@pytest.fixture(autouse=True)
+def _empty_streams(ticks: Ticks) -> None:
+    client = ticks.redis
+    for key in client.scan_iter():
+        client.delete(key)
+
+
+def gap(
+    symbol: str, first: int | None, last: int | None, *, venue: str = "binance", minute: int = 0, **fields: Any
+) -> Gap:
+    known = {
+        "gap_id": gap_id_of(venue, symbol, str(first), str(minute)),
+        "revision": 1,
+        "venue": venue,
+        "symbol": symbol,
+        "channel": "trades",
+        "state": "open",
+        "reason": "sequence",
+        "opened_at": START + minute * MINUTE,
+        "closed_at": START + minute * MINUTE + timedelta(seconds=20),
+        "first_missing": None if first is None else str(first),
+        "last_missing": None if last is None else str(last),
+        "missing": None if first is None or last is None else last - first + 1,
+        "repaired": 0,
+    }
+    return Gap(**known | fields)
+
+
+def opened(store: Store, *gaps: Gap) -> None:
+    with database.connect(store.warehouse.ingest, autocommit=True) as connection:
+        for one in gaps:
+            open_gap(connection, one)
+
+
+def aggregates(first: int, last: int, start: datetime) -> Callable[[dict[str, str]], Any]:
+    def answer(params: dict[str, str]) -> Any:
+        asked = max(int(params["fromId"]), first)
+        return [
+            {"a": n, "p": "60000.10", "q": "0.00100", "f": n, "l": n, "T": milliseconds(start) + n - first, "m": False}
+            for n in range(asked, min(last, asked + int(params["limit"]) - 1) + 1)
+        ]
+
+    return answer
+
+
+CURRENT = (
+    "SELECT state, revision, missing_count, repaired_count, detail ->> 'unrepairable' FROM ops.stream_gaps_current"
+    " WHERE gap_id = %s"
+)
+
+
+def test_repair_when_the_venue_has_the_trades_then_raw_bar_gap_and_verdict_are_whole(
+    store: Store, ticks: Ticks, resolve: Resolver, venue: HistoryServer, query: Query
+) -> None:
+    symbol = "BTC-USDT-PERP"
+    step = timedelta(milliseconds=1)
+    ticks.write(f"trades:{symbol}", *trades([1, 2, 3, *range(2504, 2510)], START, step))
+    archive(ticks.resolve)
+    with database.connect(store.warehouse.ingest, autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO ops.stream_verdicts (venue, symbol, channel, minute, verdict, events)"
+            " VALUES ('binance', %s, 'trades', %s, 'verified', 9)",
+            [symbol, START],
+        )
+    hole = gap(symbol, 4, 2503)
+    opened(store, hole)
+    verdicts = "SELECT verdict, gaps FROM ops.stream_verdicts WHERE symbol = %s ORDER BY recorded_at"
+    assert query(verdicts, symbol) == [("verified", 0), ("suspect", 1)]
+
+    venue.answers["/fapi/v1/aggTrades"] = aggregates(1, 10_000, START)
+    done = repair(resolve)
+    assert (done.looked_at, done.repaired, done.trades, done.errors) == (1, 1, 2_500, [])
+    # Pages of a thousand, from the first number that is missing.
+    assert [params["fromId"] for _, params in venue.asked] == ["4", "1004", "2004"]
+    assert query(CURRENT, hole.gap_id) == [("repaired", 2, 2_500, 2_500, None)]
+    assert query(verdicts, symbol)[2:] == [("verified", 0)]
+    rows = query(
+        "SELECT count(*), count(DISTINCT trade_id), min(trade_id::int), max(trade_id::int) FROM raw.trades"
+        " WHERE symbol = %s",
+        symbol,
+    )
+    assert rows == [(2_509, 2_509, 1, 2_509)]
+    bars = query("SELECT trade_count FROM raw.trade_bars WHERE symbol = %s ORDER BY known_at", symbol)
+    assert bars == [(9,), (2_509,)]
+    feed = "SELECT feed, count(*) FROM ops.batches WHERE dataset = 'trades' GROUP BY 1 ORDER BY 1"
+    assert query(feed) == [("trades_repair", 1), ("trades_stream", 1)]
+    landed = query(
+        "SELECT count(*), min(request ->> 'endpoint') FROM ops.lake_objects WHERE object_key LIKE '%%trades_repair%%'"
+    )
+    assert landed == [(3, "fapiPublicGetAggTrades")]
+    # The same trade from either way is the same revision.
+    ticks.write(f"trades:{symbol}", trade(4, START, ts=milliseconds(START) + 3))
+    assert archive(ticks.resolve).unchanged == 1
+    assert repair(resolve).looked_at == 0
+    with database.connect(store.warehouse.auditor) as connection:
+        ledger.verify(connection, lake=Lake(store.lake))
+
+
+def test_repair_when_some_do_not_come_back_then_the_gap_stays_with_counts_and_is_asked_again(
+    store: Store, resolve: Resolver, venue: HistoryServer, query: Query
+) -> None:
+    hole = gap("ETH-USDT-PERP", 11, 20, minute=1)
+    opened(store, hole)
+    venue.answers["/fapi/v1/aggTrades"] = aggregates(15, 30, hole.opened_at)
+    done = repair(resolve)
+    assert (done.partly, done.trades) == (1, 6)
+    reason = "binance does not have them"
+    assert query(CURRENT, hole.gap_id) == [("partly_repaired", 2, 10, 6, reason)]
+    venue.answers["/fapi/v1/aggTrades"] = aggregates(11, 30, hole.opened_at)
+    assert (repair(resolve).repaired, repair(resolve).looked_at) == (1, 0)
+    assert query(CURRENT, hole.gap_id) == [("repaired", 3, 10, 10, reason)]
+
+
+def test_repair_when_the_venue_never_has_them_then_stops_asking(
+    store: Store, resolve: Resolver, venue: HistoryServer, query: Query
+) -> None:
+    hole = gap("ETH-USDT-PERP", 31, 32, minute=11)
+    opened(store, hole)
+    venue.answers["/fapi/v1/aggTrades"] = aggregates(40, 50, hole.opened_at)
+    assert [repair(resolve).left for _ in range(4)] == [1, 1, 1, 0]
+    assert len(venue.asked) == 3
+    assert query(CURRENT, hole.gap_id) == [("open", 4, 2, 0, "binance does not have them")]
+
+
+def test_repair_when_the_trades_came_late_by_themselves_then_closes_without_asking(
+    store: Store, ticks: Ticks, resolve: Resolver, venue: HistoryServer, query: Query
+) -> None:
+    hole = gap("ETH-USDT", 101, 103, minute=2)
+    opened(store, hole)
+    ticks.write("trades:ETH-USDT", *trades(range(101, 104), hole.opened_at))
+    archive(ticks.resolve)
+    assert repair(resolve).repaired == 1
+    assert venue.asked == []
+    assert query(CURRENT, hole.gap_id) == [("repaired", 2, 3, 3, None)]
+
+
+def test_repair_when_spot_of_binance_then_asks_single_trades_by_number_without_a_key(
+    store: Store, resolve: Resolver, venue: HistoryServer, query: Query
+) -> None:
+    hole = gap("BTC-USDT", 201, 202, minute=3)
+    opened(store, hole)
+    at = milliseconds(hole.opened_at)
+    venue.answers["/api.binance.com/api/v3/historicalTrades"] = lambda params: [
+        {
+            "id": n,
+            "price": "60000.1",
+            "qty": "0.5",
+            "quoteQty": "30000.05",
+            "time": at,
+            "isBuyerMaker": True,
+            "isBestMatch": True,
+        }
+        for n in range(int(params["fromId"]), int(params["fromId"]) + 3)
+    ]
+    assert repair(resolve).repaired == 1
+    columns = "trade_id, trade_kind, side, size_base"
+    rows = query(f"SELECT {columns} FROM raw.trades WHERE symbol = 'BTC-USDT' AND source = 'binance' ORDER BY 1")
+    # Beyond the hole nothing is taken.
+    assert rows == [("201", "trade", "sell", Decimal("0.5")), ("202", "trade", "sell", Decimal("0.5"))]
+
+
+def test_repair_when_a_venue_has_no_numbers_then_time_and_reach_decide(
+    store: Store, ticks: Ticks, resolve: Resolver, venue: HistoryServer, query: Query
+) -> None:
+    hole = gap("BTC-USDT", None, None, venue="bybit", minute=4)
+    late = gap("ETH-USDT-PERP", None, None, venue="bybit", minute=-10)
+    opened(store, hole, late)
+    at = hole.opened_at
+    ticks.write("trades:BTC-USDT", trade("known", at, venue="bybit"), trade("x", at + MINUTE, venue="bybit"))
+    archive(ticks.resolve)
+
+    def recent(params: dict[str, str]) -> Any:
+        times = {"before": at - MINUTE, "known": at, "lost": at + timedelta(seconds=1), "after": at + MINUTE}
+        return {"retCode": 0, "retMsg": "OK", "time": milliseconds(at + MINUTE), "result": {
+            "category": params["category"], "list": [
+                {"execId": name, "symbol": params["symbol"], "price": "60000.10", "size": "0.00100", "side": "Buy",
+                 "time": str(milliseconds(moment))} for name, moment in reversed(times.items())]}}  # fmt: skip
+
+    venue.answers["/v5/market/recent-trade"] = recent
+    done = repair(resolve)
+    assert (done.repaired, done.left, done.trades) == (1, 1, 1)
+    assert query(CURRENT, hole.gap_id) == [("repaired", 2, 1, 1, None)]
+    ((state, _, missing, repaired, reason),) = query(CURRENT, late.gap_id)
+    assert (state, missing, repaired) == ("open", None, 0)
+    assert reason.startswith("bybit goes back to ")
+    ids = query("SELECT trade_id FROM raw.trades WHERE source = 'bybit' AND symbol = 'BTC-USDT' ORDER BY 1")
+    assert ids == [("known",), ("lost",), ("x",)]
+
+
+def test_repair_when_a_venue_does_not_answer_then_the_others_are_repaired_and_it_is_left_for_later(
+    store: Store, resolve: Resolver, venue: HistoryServer, query: Query
+) -> None:
+    holes = [gap("BTC-USDT-PERP", 901, 902, venue="okx", minute=5), gap("BTC-USDT-PERP", 5_001, 5_001, minute=6)]
+    opened(store, *holes)
+    venue.answers["/fapi/v1/aggTrades"] = aggregates(5_001, 5_001, holes[1].opened_at)
+    done = repair(resolve)
+    assert (done.repaired, len(done.errors)) == (1, 1)
+    assert query(CURRENT, holes[0].gap_id) == [("open", 1, 2, 0, None)]
+
+    at = milliseconds(holes[0].opened_at)
+
+    def history(params: dict[str, str]) -> Any:
+        rows = [
+            {"instId": "BTC-USDT-SWAP", "tradeId": str(n), "px": "60000", "sz": "25", "side": "buy", "ts": str(at)}
+            for n in range(int(params["after"]) - 1, 890, -1)
+        ]
+        return {"code": "0", "msg": "", "data": rows[:100]}
+
+    venue.answers["/api/v5/market/history-trades"] = history
+    assert repair(resolve).repaired == 1
+    rows = query("SELECT trade_id, size_base, size_native FROM raw.trades WHERE source = 'okx' ORDER BY 1")
+    assert rows == [("901", Decimal("0.25"), Decimal(25)), ("902", Decimal("0.25"), Decimal(25))]
+
+
+def test_repair_when_the_limits_are_not_known_then_the_trades_around_the_hole_are_them(
+    store: Store, ticks: Ticks, resolve: Resolver, venue: HistoryServer, query: Query
+) -> None:
+    hole = gap("ETH-USD", None, None, venue="coinbase", minute=7, closed_at=START + 8 * MINUTE)
+    around = [trade(301, hole.opened_at, venue="coinbase"), trade(304, START + 8 * MINUTE, venue="coinbase")]
+    ticks.write("trades:ETH-USD", *around)
+    archive(ticks.resolve)
+    opened(store, hole)
+    inside = (hole.opened_at + timedelta(seconds=30)).strftime("%Y-%m-%dT%H:%M:%S.123456Z")
+    venue.answers["/products/ETH-USD/ticker"] = lambda params: {
+        "trades": [
+            {"trade_id": str(n), "product_id": "ETH-USD", "price": "3000", "size": "1", "time": inside, "side": "BUY"}
+            for n in (303, 302)
+        ]
+    }
+    assert repair(resolve).repaired == 1
+    assert query(CURRENT, hole.gap_id) == [("repaired", 2, 2, 2, None)]
+    rows = query("SELECT trade_id, event_at FROM raw.trades WHERE symbol = 'ETH-USD' AND trade_id IN ('302', '303')")
+    assert {at.microsecond for _, at in rows} == {123_000}
+
+
+def test_repair_when_it_cannot_be_done_then_the_gap_stays_and_says_why(
+    store: Store, resolve: Resolver, query: Query
+) -> None:
+    unlisted = gap("NO-SUCH", 1, 2, minute=9)
+    endless = gap("BTC-USDC", 1, 9, minute=9)
+    huge = gap("BTC-USDT", 1, 5_000_000, minute=9)
+    running_on = gap("BTC-USDT", 7, 9, minute=10, closed_at=None, opened_at=datetime.now(UTC))
+    opened(store, unlisted, huge, running_on, endless)
+    done = repair(resolve)
+    assert done.left >= 2
+    assert query(CURRENT, unlisted.gap_id)[0][4] == "the instrument is not in the registry"
+    assert query(CURRENT, huge.gap_id)[0][4] == "5000000 trades are more than a repair asks for"
+    # It has not ended: there is nothing to say yet.
+    assert query(CURRENT, running_on.gap_id) == [("open", 1, 3, 0, None)]
+    revisions = query("SELECT count(*) FROM ops.stream_gaps WHERE gap_id = %s", unlisted.gap_id)
+    repair(resolve)
+    assert query("SELECT count(*) FROM ops.stream_gaps WHERE gap_id = %s", unlisted.gap_id) == revisions
