@@ -1,63 +1,66 @@
 -- Bars made of trades beside the venue's own bars of the same span, minutes and hours, where both exist. Where all of the
 -- span is verified both must say the same; the taker's delta is `2 * taker_buy_base - volume_base` of the venue's bar.
-with verified_hours as (
-  {{ verdict_hours('trades') }}
-),
-
-made_of_trades as (
+with told as (
   select
-    minutes.source,
-    minutes.instrument,
+    source,
+    instrument,
     '1m' as timeframe,
-    minutes.event_at,
-    minutes.open,
-    minutes.high,
-    minutes.low,
-    minutes.close,
-    minutes.volume_base,
-    minutes.buy_base - minutes.sell_base as taker_delta_base,
-    coalesce(verdicts.verdict = 'verified', false) as is_verified
-  from {{ ref('int_ticks__trade_minutes') }} as minutes
-  left join {{ ref('int_ticks__verdict_minutes') }} as verdicts
-    on
-      minutes.source = verdicts.source
-      and minutes.instrument = verdicts.instrument
-      and verdicts.channel = 'trades'
-      and minutes.event_at = verdicts.minute_at
+    event_at,
+    'trades' as teller,
+    open,
+    high,
+    low,
+    close,
+    volume_base,
+    buy_base - sell_base as taker_delta_base,
+    null::boolean as is_verified
+  from {{ ref('int_ticks__trade_minutes') }}
   union all
   select
-    hours.source,
-    hours.instrument,
+    source,
+    instrument,
     '1h',
-    hours.bucket_at,
-    hours.open,
-    hours.high,
-    hours.low,
-    hours.close,
-    hours.volume_base,
-    hours.cvd_delta_base,
-    coalesce(verified_hours.verified_minutes = 60, false)
-  from {{ ref('int_ticks__trade_hours') }} as hours
-  left join verified_hours
-    on
-      hours.source = verified_hours.source
-      and hours.instrument = verified_hours.instrument
-      and hours.bucket_at = verified_hours.bucket_at
-  where hours.close is not null
-),
-
-own as (
+    bucket_at,
+    'trades',
+    open,
+    high,
+    low,
+    close,
+    volume_base,
+    cvd_delta_base,
+    verified_minutes = 60
+  from {{ ref('int_ticks__trade_hours') }}
+  where close is not null
+  union all
+  select
+    source,
+    instrument,
+    '1m',
+    minute_at,
+    'verdict',
+    null,
+    null,
+    null,
+    null,
+    null,
+    null,
+    verdict = 'verified'
+  from {{ ref('int_ticks__verdict_minutes') }}
+  where channel = 'trades'
+  union all
   select
     days.source,
     days.instrument,
     bars.timeframe,
     bars.event_at,
+    'venue',
     bars.open,
     bars.high,
     bars.low,
     bars.close,
     bars.volume_base,
-    2 * bars.taker_buy_base - bars.volume_base as taker_delta_base
+    2 * bars.taker_buy_base - bars.volume_base,
+    null
   from {{ ref('int_ticks__instrument_days') }} as days
   cross join lateral (
     select distinct on (revisions.timeframe, revisions.event_at)
@@ -80,6 +83,22 @@ own as (
     order by revisions.timeframe, revisions.event_at, revisions.known_at desc
   ) as bars
   where not bars.is_tombstone
+),
+
+-- Brought together by grouping, not by joining: of work tables this new the database knows no sizes to plan a join by.
+spans as (
+  select
+    source,
+    instrument,
+    timeframe,
+    event_at,
+    coalesce(bool_or(is_verified), false) as is_verified,
+    {% for name in ['open', 'high', 'low', 'close', 'volume_base', 'taker_delta_base'] -%}
+    max({{ name }}) filter (where teller = 'trades') as {{ name }},
+    max({{ name }}) filter (where teller = 'venue') as venue_{{ name }}{{ ',' if not loop.last }}
+    {% endfor %}
+  from told
+  group by 1, 2, 3, 4
 )
 
 select
@@ -87,16 +106,16 @@ select
   instrument,
   timeframe,
   event_at,
-  made_of_trades.is_verified,
-  {{ rounded('10000 * (made_of_trades.close - own.close) / own.close', 4) }} as close_deviation_bps,
-  {{ rounded('10000 * (made_of_trades.volume_base - own.volume_base) / nullif(own.volume_base, 0)', 4) }} as volume_deviation_bps,
-  made_of_trades.taker_delta_base - own.taker_delta_base as taker_delta_difference_base,
-  made_of_trades.open = own.open
-  and made_of_trades.high = own.high
-  and made_of_trades.low = own.low
-  and made_of_trades.close = own.close
-  and made_of_trades.volume_base = own.volume_base
+  is_verified,
+  {{ rounded('10000 * (close - venue_close) / venue_close', 4) }} as close_deviation_bps,
+  {{ rounded('10000 * (volume_base - venue_volume_base) / nullif(venue_volume_base, 0)', 4) }} as volume_deviation_bps,
+  taker_delta_base - venue_taker_delta_base as taker_delta_difference_base,
+  open = venue_open
+  and high = venue_high
+  and low = venue_low
+  and close = venue_close
+  and volume_base = venue_volume_base
   -- A venue that does not tell what takers bought cannot contradict.
-  and coalesce(made_of_trades.taker_delta_base = own.taker_delta_base, true) as is_equal
-from made_of_trades
-inner join own using (source, instrument, timeframe, event_at)
+  and coalesce(taker_delta_base = venue_taker_delta_base, true) as is_equal
+from spans
+where close is not null and venue_close is not null

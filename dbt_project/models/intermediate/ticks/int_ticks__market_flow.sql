@@ -51,22 +51,39 @@ books as (
   group by 1, 2, 3, 4
 ),
 
--- The lists are long: they are read for the chosen venues only, and never copied into a work table.
-minutes as (
+sized as (
   select
-    days.source,
-    days.instrument,
-    bars.event_at,
-    bars.largest_quote,
-    bars.trade_count > coalesce(jsonb_array_length(bars.largest_quote), 0) as is_cut,
-    (bars.largest_quote ->> -1)::numeric as smallest_named
+    source,
+    instrument,
+    timeframe,
+    bucket_at,
+    bucket_at + chosen.length as ends_at,
+    trades.volume_quote,
+    ceil(trades.trade_count / 100) as largest,
+    row_number() over () as bucket_no
   from (
     select distinct
       source,
       instrument,
-      {{ day_of('bucket_at') }} as day_at
+      timeframe,
+      bucket_at,
+      length
     from buckets
-  ) as days
+  ) as chosen
+  inner join trades using (source, instrument, timeframe, bucket_at)
+  where trades.trade_count >= 100
+),
+
+-- The lists are long: they are read for the chosen venues only, and never copied into a work table.
+placed as (
+  select
+    sized.bucket_no,
+    sized.largest,
+    bars.trade_count,
+    bars.largest_quote,
+    bars.trade_count > coalesce(jsonb_array_length(bars.largest_quote), 0) as is_cut,
+    (bars.largest_quote ->> -1)::numeric as smallest_named
+  from sized
   cross join lateral (
     select distinct on (revisions.event_at)
       revisions.event_at,
@@ -75,84 +92,77 @@ minutes as (
       revisions.is_tombstone
     from {{ ref('stg_exchanges__trade_bars') }} as revisions
     where
-      revisions.source = days.source
-      and revisions.symbol = days.instrument
-      and revisions.event_at >= days.day_at
-      and revisions.event_at < days.day_at + interval '1 day'
+      revisions.source = sized.source
+      and revisions.symbol = sized.instrument
+      and revisions.event_at >= sized.bucket_at
+      and revisions.event_at < sized.ends_at
     order by revisions.event_at, revisions.known_at desc
   ) as bars
   where not bars.is_tombstone
 ),
 
-sized as (
-  select distinct
-    buckets.source,
-    buckets.instrument,
-    buckets.timeframe,
-    buckets.length,
-    buckets.bucket_at,
-    trades.volume_quote,
-    ceil(trades.trade_count / 100) as largest
-  from buckets
-  inner join trades using (source, instrument, timeframe, bucket_at)
-  where trades.trade_count >= 100
-),
-
 left_out as (
   select
-    sized.source,
-    sized.instrument,
-    sized.timeframe,
-    sized.bucket_at,
-    max(minutes.smallest_named) filter (where minutes.is_cut) as at_most,
-    bool_or(minutes.is_cut and minutes.smallest_named is null) as is_unknown
-  from sized
-  inner join minutes
-    on
-      sized.source = minutes.source
-      and sized.instrument = minutes.instrument
-      and sized.bucket_at = date_bin(sized.length, minutes.event_at, timestamptz '1970-01-01 00:00:00+00')
-  group by 1, 2, 3, 4
+    bucket_no,
+    max(smallest_named) filter (where is_cut) as at_most,
+    bool_or(is_cut and smallest_named is null) as is_unknown
+  from placed
+  group by 1
+),
+
+-- The hundredth of each minute together are at least k trades: the k-th of these is a lower limit of the bucket's k-th, and
+-- spares sorting the rest of the lists.
+limits as (
+  select
+    bucket_no,
+    value_quote as at_least
+  from (
+    select
+      placed.bucket_no,
+      placed.largest,
+      (placed.largest_quote ->> (places.place - 1))::numeric as value_quote,
+      row_number() over (
+        partition by placed.bucket_no order by (placed.largest_quote ->> (places.place - 1))::numeric desc nulls last
+      ) as place
+    from placed
+    cross join lateral generate_series(1, ceil(placed.trade_count / 100.0)::integer) as places (place)
+  ) as hundredths
+  where place = largest and value_quote is not null
 ),
 
 ranked as (
   select
-    sized.source,
-    sized.instrument,
-    sized.timeframe,
-    sized.bucket_at,
-    sized.largest,
-    sized.volume_quote,
+    placed.bucket_no,
+    placed.largest,
     named.value::numeric as value_quote,
-    row_number() over (
-      partition by sized.source, sized.instrument, sized.timeframe, sized.bucket_at order by named.value::numeric desc
-    ) as place
-  from sized
-  inner join minutes
-    on
-      sized.source = minutes.source
-      and sized.instrument = minutes.instrument
-      and sized.bucket_at = date_bin(sized.length, minutes.event_at, timestamptz '1970-01-01 00:00:00+00')
-  cross join lateral jsonb_array_elements_text(minutes.largest_quote) as named (value)
+    row_number() over (partition by placed.bucket_no order by named.value::numeric desc) as place
+  from placed
+  inner join limits on placed.bucket_no = limits.bucket_no
+  cross join lateral jsonb_array_elements_text(placed.largest_quote) as named (value)
+  where named.value::numeric >= limits.at_least
+),
+
+largest as (
+  select
+    bucket_no,
+    sum(value_quote) as value_quote,
+    min(value_quote) as smallest
+  from ranked
+  where place <= largest
+  group by 1
 ),
 
 concentration as (
   select
-    ranked.source,
-    ranked.instrument,
-    ranked.timeframe,
-    ranked.bucket_at,
-    case
-      when
-        count(*) = ranked.largest
-        and not left_out.is_unknown
-        and coalesce(left_out.at_most <= min(ranked.value_quote), true)
-        then sum(ranked.value_quote) / nullif(ranked.volume_quote, 0)
-    end as share
-  from ranked
-  inner join left_out using (source, instrument, timeframe, bucket_at)
-  where ranked.place <= ranked.largest
-  group by 1, 2, 3, 4, ranked.largest, ranked.volume_quote, left_out.is_unknown, left_out.at_most
+    sized.source,
+    sized.instrument,
+    sized.timeframe,
+    sized.bucket_at,
+    largest.value_quote / nullif(sized.volume_quote, 0) as share
+  from sized
+  inner join largest on sized.bucket_no = largest.bucket_no
+  inner join left_out on sized.bucket_no = left_out.bucket_no
+  where not left_out.is_unknown and coalesce(left_out.at_most <= largest.smallest, true)
 )
 
 select
