@@ -97,6 +97,14 @@ class Venue(Protocol):
         """The venue's checksum of a book's best levels, best first; None if the venue has none."""
         ...
 
+    def base_size(self, symbol: str, native: str, price: str) -> str:
+        """A size of the book in base units.
+
+        Raises:
+            MalformedFrame: it takes a price, and that is zero.
+        """
+        ...
+
     def snapshot_url(self, symbol: str) -> str:
         """Address of a REST book snapshot (https), empty if snapshots come over the socket."""
         ...

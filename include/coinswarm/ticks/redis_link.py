@@ -22,7 +22,7 @@ class RedisFailure(StoreUnavailable):
 
 
 class RedisLink(asyncio.Protocol):
-    """A connection with one open request at a time. An error of a single command is a `ReplyError` among the replies."""
+    """A connection with one open request at a time. A command's error is a `ReplyError` among the replies."""
 
     def __init__(self, on_lost: Callable[[RedisLink], None] = lambda _: None) -> None:
         self._on_lost = on_lost
@@ -93,8 +93,8 @@ class RedisLink(asyncio.Protocol):
             lost.cancel()
         if not answer.done():
             raise RedisFailure("the connection to Redis broke")
-        replies: Replies = answer.result()
-        return replies
+        got: Replies = answer.result()
+        return got
 
     def close(self) -> None:
         """Drop the connection at once, unsent bytes included."""

@@ -50,6 +50,8 @@ class TickSettings:
     book_levels: int = 10
     book_seconds: float = 0.25
     imbalance_levels: int = 10
+    option_seconds: float = 10.0
+    """Each option's volatility is written at most this often."""
 
     # Connections
     connect_timeout_seconds: float = 10.0

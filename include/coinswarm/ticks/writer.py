@@ -2,8 +2,8 @@
 
 A flush is `MULTI … EXEC` on a connection that watches the lease. What arrives meanwhile is the next one, so its size
 follows the load. The transaction also numbers itself and notes the last ids in the cursor: after a broken connection it
-is known whether it happened, so nothing is lost and nothing is written twice. While Redis is down, slow or full, entries
-wait, and above a limit the sockets are not read any more.
+is known whether it happened, so nothing is lost or written twice. While Redis is down, slow or full, entries wait, and
+above a limit the sockets are not read any more.
 """
 
 from __future__ import annotations

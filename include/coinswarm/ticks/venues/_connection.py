@@ -48,6 +48,11 @@ class Connection:
         """None: there is none."""
         return None
 
+    def base_size(self, symbol: str, native: str, price: str) -> str:
+        """A size of the book in base units, as sizes of trades are."""
+        market = self._markets.get(self._venue_symbols.get(symbol, ""))
+        return native if market is None else market.base(native, price)
+
     def snapshot_url(self, symbol: str) -> str:
         """Empty: books come over the socket."""
         return ""
