@@ -93,7 +93,7 @@ def venue_bar(at: datetime, trades: list[Trade]) -> dict[str, Any]:
 
 @dataclass
 class Story:
-    """Trades that were archived with one missing, the repair, and a bar of the venue that is not what was traded."""
+    """Trades archived with one missing, the repair, verdicts alone, and a venue's bar that is not what was traded."""
 
     warehouse: Any
     spot: list[Trade]
@@ -102,6 +102,7 @@ class Story:
     first: MartRun
     repaired: MartRun
     idle: MartRun
+    judged: MartRun
     wrong: MartRun
     rebuilt: tuple[RebuiltMart, ...] = ()
 
@@ -161,19 +162,28 @@ def story(warehouse: Any, dbt_target: Path) -> Story:
         insert(owner, "liquidations", forced, symbol="BTC-USDT-PERP", known_at=known_at)
         first = build_marts(warehouse.transform, as_of=known_at + MINUTE, target_dir=dbt_target)
 
-        repaired_at = known_at + 10 * MINUTE
+        # Days later, so that nothing is looked at again but what is told to have changed.
+        repaired_at = known_at + timedelta(days=2)
         minute = [t for t in everything if REPAIRED <= t.at < REPAIRED + MINUTE]
         insert(owner, "trade_bars", [trade_bar(REPAIRED, minute)], **{**market, "known_at": repaired_at})
         proved = {"venue": "coinbase", "symbol": "BTC-USD", "channel": "trades", "minute": REPAIRED}
         insert_verdicts(owner, [{**proved, "verdict": "verified"}], known_at=repaired_at)
         repaired = build_marts(warehouse.transform, as_of=repaired_at + MINUTE, target_dir=dbt_target)
         idle = build_marts(warehouse.transform, as_of=repaired_at + 2 * MINUTE, target_dir=dbt_target)
+        judged_at = repaired_at + 3 * MINUTE
+        judged = {"symbol": "BTC-USDT-PERP", "verdict": "clean"}
+        later = [
+            {**judged, "venue": "okx", "channel": "trades", "minute": DAY + 3 * HOUR, "verdict": "verified"},
+            {**judged, "venue": "binance", "channel": "liquidations", "minute": DAY + HOUR},
+        ]
+        insert_verdicts(owner, later, known_at=judged_at)
+        judged_run = build_marts(warehouse.transform, as_of=judged_at + MINUTE, target_dir=dbt_target)
         other = {**venue_bar(REPAIRED, minute), "volume_base": sum(t.size for t in minute) + 1}
-        insert(owner, "ohlcv", [other], timeframe="1m", **{**market, "known_at": repaired_at + 3 * MINUTE})
-        wrong = build_marts(warehouse.transform, as_of=repaired_at + 4 * MINUTE, target_dir=dbt_target)
-        told = Story(warehouse, spot, late, perpetuals, first, repaired, idle, wrong)
+        insert(owner, "ohlcv", [other], timeframe="1m", **{**market, "known_at": judged_at + 2 * MINUTE})
+        wrong = build_marts(warehouse.transform, as_of=judged_at + 3 * MINUTE, target_dir=dbt_target)
+        told = Story(warehouse, spot, late, perpetuals, first, repaired, idle, judged_run, wrong)
         day = {"start": DAY, "end": DAY + timedelta(days=1), "target_dir": dbt_target}
-        for run in (first, repaired):
+        for run in (first, repaired, judged_run):
             told.rebuilt += rebuild_marts(warehouse.transform, as_of=run.as_of, marts=TICK_MARTS, **day)
     return told
 
@@ -231,6 +241,30 @@ def test_repair_when_published_then_its_hour_says_so_and_what_was_known_stays(st
         story.repaired.as_of,
     ) == [("1h", hour), ("4h", DAY)]
     assert story.idle.rows == 0
+
+
+def test_verdict_when_it_is_all_that_is_new_then_its_hour_gets_a_version_in_every_mart_that_tells_it(
+    story: Story,
+) -> None:
+    at = story.judged.as_of
+    assert query(
+        story,
+        "select symbol, source, bucket_at, ticks_verified_fraction, cvd_session_verified_fraction, "
+        "liquidations_watched_fraction from marts.positioning_by_venue where known_at = %s and symbol = 'BTC-USDT' "
+        "order by bucket_at, source",
+        at,
+    ) == [
+        ("BTC-USDT", "binance", DAY + HOUR, Decimal(0), Decimal(0), Decimal("0.016667")),
+        ("BTC-USDT", "okx", DAY + 3 * HOUR, Decimal("0.016667"), Decimal("0.004167"), None),
+        ("BTC-USDT", "okx", DAY + 4 * HOUR, Decimal(0), Decimal("0.003333"), None),
+    ]
+    assert query(
+        story,
+        "select bucket_at, liquidations_watched_fraction from marts.liquidation_heatmap "
+        "where known_at = %s and symbol = 'BTC-USDT'",
+        at,
+    ) == [(DAY + HOUR, Decimal("0.005556"))]
+    assert query(story, "select count(*) from marts.market_aggregates where known_at = %s", at) == [(0,)]
 
 
 def test_bars_of_trades_when_the_venues_own_differ_then_a_test_warns_and_names_the_minute(story: Story) -> None:
@@ -318,21 +352,23 @@ def test_liquidations_when_summed_then_are_told_per_venue_and_in_all(story: Stor
 def test_features_when_asked_for_flow_then_have_it_with_its_verified_fraction(story: Story) -> None:
     found = query(
         story,
-        "select feature, value is not null, verified_fraction from marts.planner_features_current"
+        "select symbol, feature, value is not null, verified_fraction from marts.planner_features_current"
         " where granularity = '1h' and bucket_at = %s and symbol in ('BTC-USD', 'BTC-USDT')"
-        " and feature in ('volume_concentration_top1pct', 'cvd_session_base', 'cvd_delta_base_okx') order by 1",
+        " and feature in ('volume_concentration_top1pct', 'cvd_session_base', 'cvd_delta_base_okx') order by 1, 2",
         DAY + 3 * HOUR,
     )
-    # Nobody judged the perpetuals' streams: what came of them is there, and none of it verified.
-    assert set(found) == {
-        ("cvd_delta_base_okx", True, Decimal(0)),
-        ("cvd_session_base", True, Decimal(0)),
-        ("volume_concentration_top1pct", True, Decimal(1)),
-    }
+    # One minute of okx was proved: of its hour a 60th, of the session of four hours over five or three venues less.
+    assert found == [
+        ("BTC-USD", "cvd_delta_base_okx", True, Decimal("0.016667")),
+        ("BTC-USD", "cvd_session_base", True, Decimal("0.000833")),
+        ("BTC-USD", "volume_concentration_top1pct", True, Decimal(1)),
+        ("BTC-USDT", "cvd_delta_base_okx", True, Decimal("0.016667")),
+        ("BTC-USDT", "cvd_session_base", True, Decimal("0.001389")),
+    ]
 
 
-def test_rebuild_when_compared_then_equals_the_versions_before_and_after_the_repair(story: Story) -> None:
-    assert [result.mart for result in story.rebuilt] == list(TICK_MARTS) * 2
+def test_rebuild_when_compared_then_equals_the_versions_of_each_run(story: Story) -> None:
+    assert [result.mart for result in story.rebuilt] == list(TICK_MARTS) * 3
     assert [(r.mart, r.missing, r.unexpected, r.examples) for r in story.rebuilt if not r.agrees] == []
     assert all(result.rows for result in story.rebuilt)
     assert set(TICK_MARTS) <= set(MARTS)
