@@ -125,6 +125,8 @@ class BookKeeper:
             if self._host.in_charge:
                 self._feeds.heard(self._feeds.get(Channel.BOOK, event.symbol), event.ts, recv_ms)
             self._update(live, event)
+            if live.changed and self._host.in_charge:
+                self._publish_if_due(live, recv_ms)
         elif type(event) is TopOfBook:
             live.uses_top = True
             if live.valid:
@@ -154,10 +156,13 @@ class BookKeeper:
 
     def publish(self, now_ms: int) -> None:
         """Write the books that have changed, each at most every `book_seconds`."""
-        pause = self._settings.book_seconds * 1000
         for live in self._books.values():
-            if live.changed and live.valid and now_ms - live.published_ms >= pause:
-                self._publish(live, now_ms)
+            if live.changed:
+                self._publish_if_due(live, now_ms)
+
+    def _publish_if_due(self, live: LiveBook, now_ms: int) -> None:
+        if live.valid and now_ms - live.published_ms >= self._settings.book_seconds * 1000:
+            self._publish(live, now_ms)
 
     def _publish(self, live: LiveBook, now_ms: int) -> None:
         symbol = live.stream.symbol

@@ -34,6 +34,7 @@ from coinswarm.ticks.writer import Writer
 STREAMS_KEY = "ticks:streams"
 ARCHIVED = (Channel.TRADES, Channel.LIQUIDATIONS, Channel.BOOK)
 _ADHOC_QUIET_SECONDS = 0.0
+_SPOILT_MS = 10_000
 
 
 class Origin(Protocol):
@@ -178,6 +179,8 @@ class Feeds:
         self._gaps = gaps
         self._feeds: dict[tuple[Channel, str], Feed] = {}
         self._new_keys: list[tuple[str, Channel]] = []
+        self.malformed_ms = 0
+        """When a frame could not be read; what is missing soon after was in there."""
         self._recv_ms = 0
         self._recv = ""
         self._options: dict[str, int] = {}
@@ -240,7 +243,7 @@ class Feeds:
                 if seen is DUPLICATE:
                     feed.duplicates += 1
                     continue
-                self._hole(feed, event, seen)
+                self._hole(feed, event, seen, recv_ms)
             if recv_ms != self._recv_ms:
                 self._recv_ms, self._recv = recv_ms, recv_field(recv_ms)
             self._writer.pending.append(feed.encode(event, self._recv))
@@ -259,15 +262,19 @@ class Feeds:
         elif len(writer.pending) >= self._settings.flush_entries:
             writer.seal()
 
-    def _hole(self, feed: TradeFeed, trade: Trade, seen: Any) -> None:
+    def _hole(self, feed: TradeFeed, trade: Trade, seen: Any, recv_ms: int) -> None:
         hole: Hole = seen
         self.counters.holes += 1
         self.counters.trades_missing += hole.size
         before = feed.last_ts or trade.ts
-        feed.minutes.flag(min(before, trade.ts), max(before, trade.ts), Trouble.HOLE, gaps=1)
-        self._gaps.hole(self.venue, feed.symbol, feed.channel.value, self.hole_reason, hole, before, trade.ts)
-
-    hole_reason = GapReason.SEQUENCE
+        first, last = min(before, trade.ts), max(before, trade.ts)
+        feed.minutes.flag(first, last, Trouble.HOLE, gaps=1)
+        marked = self._feeds.get((Channel.LIQUIDATIONS, feed.symbol))
+        if marked is not None and marked.proof is Proof.SEQUENCE:
+            marked.minutes.flag(first, last, Trouble.HOLE)
+        spoilt = recv_ms - self.malformed_ms < _SPOILT_MS
+        reason = GapReason.MALFORMED if spoilt else GapReason.SEQUENCE
+        self._gaps.hole(self.venue, feed.symbol, feed.channel.value, reason, hole, before, trade.ts)
 
     # The other kinds
 
@@ -293,9 +300,7 @@ class Feeds:
 
     def _liquidation(self, event: Liquidation, recv_ms: int) -> None:
         feed = self.get(Channel.LIQUIDATIONS, event.symbol)
-        recent = self._liquidations.get(event.symbol)
-        if recent is None:
-            recent = self._liquidations[event.symbol] = Recent(1024)
+        recent = self._seen_liquidations(event.symbol)
         if recent.check(f"{event.ts} {event.side} {event.price} {event.size}") is DUPLICATE:
             self.counters.duplicates += 1
             return
@@ -414,29 +419,30 @@ class Feeds:
 
         return check
 
-    def forgotten(self, cursor: Cursor, now_ms: int) -> None:
-        """Redis has lost entries: those of numbered trades after the last id that it knows, of all others unknown."""
+    def forgotten(self, cursor: Cursor, applied: dict[str, str], now_ms: int) -> None:
+        """Redis has lost entries: of numbered trades those between what it knows and what it had (`applied`)."""
         for feed in self:
             from_ms = cursor.at_ms or now_ms - int(self._settings.retention_seconds * 1000)
             known: dict[str, Any] = {}
             if isinstance(feed, TradeFeed):
-                if not feed.note():
+                name = f"{self.venue} {feed.symbol}"
+                intact, last = cursor.ids.get(name, ""), applied.get(name, "")
+                if intact == last:
                     continue
-                intact = cursor.ids.get(f"{self.venue} {feed.symbol}", "")
-                last = feed.noted
                 if intact.isdecimal() and last.isdecimal() and int(last) > int(intact):
-                    known = {"first_missing": str(int(intact) + 1), "last_missing": last,
-                             "missing": int(last) - int(intact)}  # fmt: skip
-                elif intact == last:
-                    continue
+                    known = {
+                        "first_missing": str(int(intact) + 1),
+                        "last_missing": last,
+                        "missing": int(last) - int(intact),
+                    }
                 else:
-                    known = {"last_missing": last or None, "detail": {"after": intact or None}}
+                    known = {"last_missing": last}
             feed.minutes.flag(from_ms, now_ms, Trouble.REDIS, gaps=1)
             self._gaps.lost(self.venue, feed.symbol, feed.channel.value, GapReason.REDIS, from_ms, now_ms, **known)
             # The next flush writes the cursor anew, and the stream's group is gone with the stream.
             if isinstance(feed, TradeFeed):
                 feed.noted = ""
-        self._new_keys = [(feed.key, feed.channel) for feed in self]
+        self.repeat_keys()
 
     # What the writer asks for
 
@@ -459,6 +465,24 @@ class Feeds:
         for feed in self:
             feed.repeat_latest()
 
+    def repeat_keys(self) -> None:
+        """It is not known whether `key_commands` were heard; a second time does no harm."""
+        self._new_keys = [(feed.key, feed.channel) for feed in self]
+
+    def remember(self, feed: Feed, fields: dict[str, str]) -> None:
+        """An entry that another owner wrote."""
+        if isinstance(feed, TradeFeed):
+            feed.recent.check(fields.get("id", ""))
+        elif feed.channel is Channel.LIQUIDATIONS:
+            names = ("ts", "side", "price", "size")
+            self._seen_liquidations(feed.symbol).check(" ".join(fields.get(name, "") for name in names))
+
+    def _seen_liquidations(self, symbol: str) -> Recent:
+        recent = self._liquidations.get(symbol)
+        if recent is None:
+            recent = self._liquidations[symbol] = Recent(1024)
+        return recent
+
     def key_commands(self) -> list[str]:
         """For keys that were never seen: their name in the set of all, and the group of the archive."""
         keys, self._new_keys = self._new_keys, []
@@ -478,6 +502,9 @@ class Feeds:
                 feed.filled = feed.continuity.filled
                 self._gaps.fill(self.venue, feed.symbol, feed.continuity.holes)
             feed.minutes.proven_ms = feed.proven_to()
+            if feed.channel is Channel.LIQUIDATIONS and feed.symbol in self.trades:
+                # Where they are marked trades, the numbers of the trades prove them.
+                feed.minutes.proven_ms = self.trades[feed.symbol].proven_to()
             rows += feed.minutes.close(self.venue, feed.symbol, feed.channel.value, now_ms)
         return rows
 

@@ -136,6 +136,8 @@ class Writer:
         self._flight: _Flight | None = None
         self._acknowledged = ""
         self._number = 0
+        self.applied: dict[str, str] = {}
+        """The cursor as Redis has it: last ids that are written."""
         self._begun = False
         self._fresh = True
         self._due = False
@@ -264,6 +266,7 @@ class Writer:
         self._number += 1
         self._acknowledged = flight.name
         self._bytes -= len(batch.payload)
+        self.applied |= batch.cursor
         counters = self.counters
         counters.entries += batch.count
         counters.flushes += 1
@@ -375,6 +378,7 @@ class Writer:
             self._begun = True
             self.token = given.token
             self._acknowledged = given.cursor.flush
+            self.applied = dict(given.cursor.ids)
             self._host.granted(given.cursor, given.token)
         else:
             self._settle(given.cursor, given.token)
