@@ -33,7 +33,8 @@ def after(function: Callable[..., Any], call: int = 1) -> Callable[..., Any]:
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         nonlocal calls
         calls += 1
+        own = calls  # other threads go on counting
         result = function(*args, **kwargs)
-        return die() if calls == call else result
+        return die() if own == call else result
 
     return wrapped

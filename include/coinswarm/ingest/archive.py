@@ -16,11 +16,12 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import repeat
+from threading import Lock
 from typing import Any
 
 import psycopg
@@ -50,6 +51,8 @@ DAG_ID = "archive_ticks"
 # A cycle: large enough that the gate's fixed cost is small beside it, small enough for memory (about 0.7 KB an entry).
 ENTRIES_PER_CYCLE = 250_000
 LEAST_PER_STREAM = 200
+# While the database inserts one batch, another is staged and packed: two keep two processors busy.
+PUBLISHERS = 2
 UNFINISHED_DAYS = 14
 CHANNELS = (Channel.TRADES, Channel.LIQUIDATIONS)
 
@@ -191,6 +194,8 @@ class _Worker:
         self._readers: dict[str, Reader] = {}
         self._oldest_day = 0
         self._reclaimed = False
+        self._gate = Lock()
+        self._counting = Lock()
 
     def run(self, seconds: float, per_cycle: int) -> None:
         deadline = time.monotonic() + seconds
@@ -199,26 +204,29 @@ class _Worker:
             database.connect(self._resolve("pg_ingest"), autocommit=True) as reading,
             database.connect(self._resolve("pg_ingest"), autocommit=True) as working,
             ThreadPoolExecutor(1, "archive-reader") as ahead,
+            ThreadPoolExecutor(PUBLISHERS, "archive-publisher") as publishers,
         ):
             self._oldest_day = (oldest_kept(working, self._now or datetime.now(UTC)) - EPOCH).days
             for begun in _begun(working):
                 self._finish(working, begun)
                 self._done.resumed += 1
-            keys = self._streams.keys(*CHANNELS)
-            upcoming = ahead.submit(self._cycle, reading, keys, per_cycle)
-            while True:
+            upcoming = ahead.submit(self._cycle, reading, self._streams.keys(*CHANNELS), per_cycle)
+            publishing: list[Future[None]] = []
+            more = True
+            while more:
                 landed, more = upcoming.result()
                 more = more and time.monotonic() < deadline
+                # Two cycles are in memory at most: the one that is published and the one that is read.
+                _wait_for(publishing)
                 if more:
                     upcoming = ahead.submit(self._cycle, reading, self._streams.keys(*CHANNELS), per_cycle)
-                for one in landed:
-                    self._finish(working, one)
-                if not more:
-                    break
+                # The largest first, so that the publishers end at about the same time.
+                landed.sort(key=lambda one: -len(one.lines or ()))
+                publishing = [publishers.submit(self._finish_alone, one) for one in landed]
+            _wait_for(publishing)
             self._done.drained = time.monotonic() < deadline
             self._sample_books(working)
-            sources = self._done.sources["trades"] | _sources_waiting(working)
-            for source in sorted(sources):
+            for source in sorted(self._done.sources["trades"] | _sources_waiting(working)):
                 bars = build_bars(source, self._resolve, now=self._now)
                 if bars is not None and bars.inserted:
                     self._done.bars += bars.inserted
@@ -309,6 +317,11 @@ class _Worker:
 
     # Publishing
 
+    @database.store_errors()
+    def _finish_alone(self, landed: _Landed) -> None:
+        with database.connect(self._resolve("pg_ingest"), autocommit=True) as connection:
+            self._finish(connection, landed)
+
     def _finish(self, conn: database.Session, landed: _Landed) -> None:
         """Stage, gate, publish and acknowledge a batch that has landed; each step may have been done before."""
         batch = landed.batch
@@ -317,7 +330,8 @@ class _Worker:
         assert landed.lines is not None and landed.ids is not None  # noqa: S101, PT018 - _reread fills both
         if landed.refusals:
             quarantine(conn, batch, [Refusal(one, landed.key, _symbol(one)) for one in landed.refusals])
-            self._done.unfit += len(landed.refusals)
+            with self._counting:
+                self._done.unfit += len(landed.refusals)
         if landed.lines and stored_result(conn, batch) is None and not _was_refused(conn, batch):
             try:
                 self._publish(conn, landed)
@@ -337,15 +351,18 @@ class _Worker:
 
         batch = landed.batch
         stage_lines(conn, dataset_named(batch.dataset), batch, zip(landed.lines or (), repeat(landed.key)))
-        report = run_gate(self._resolve("pg_ingest"), batch, expected_symbols=())
+        # Great Expectations keeps its context in a global: one gate at a time.
+        with self._gate:
+            report = run_gate(self._resolve("pg_ingest"), batch, expected_symbols=())
         if not report.passed:
             raise GateFailed(report.summary())
         published = publish(conn, self._lake, batch)
-        self._done.batches += 1
-        self._done.inserted += published.inserted
-        self._done.unchanged += published.unchanged
-        if published.inserted:
-            self._done.sources[batch.dataset].add(batch.source)
+        with self._counting:
+            self._done.batches += 1
+            self._done.inserted += published.inserted
+            self._done.unchanged += published.unchanged
+            if published.inserted:
+                self._done.sources[batch.dataset].add(batch.source)
 
     def _reread(self, landed: _Landed) -> _Landed:
         """A batch as its first worker had it, from its verbatim entries."""
@@ -363,6 +380,13 @@ class _Worker:
             elif group.seen[reader.symbol].setdefault(row.key, len(group.lines)) == len(group.lines):
                 group.lines.append(row.line)
         return replace(landed, lines=group.lines, ids=group.ids, refusals=group.refusals)
+
+
+def _wait_for(publishing: Sequence[Future[None]]) -> None:
+    # All of them, before the first error is raised: what was begun is finished.
+    wait(publishing)
+    for one in publishing:
+        one.result()
 
 
 _STEP = "INSERT INTO ops.batch_steps (batch_id, step, detail) VALUES (%s, %s, %s)"

