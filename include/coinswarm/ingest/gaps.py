@@ -88,11 +88,12 @@ def revise_gap(
         added = conn.execute(
             "INSERT INTO ops.stream_gaps (gap_id, revision, venue, symbol, channel, state, reason, opened_at,"
             " closed_at, first_missing, last_missing, missing_count, repaired_count, session_id, detail)"
-            " SELECT gap_id, revision + 1, venue, symbol, channel, %(state)s, reason, opened_at, closed_at,"
+            " SELECT gap_id, revision + 1, venue, symbol, channel, %(state)s, reason, opened_at, %(closed)s,"
             " first_missing, last_missing, %(missing)s, %(repaired)s, session_id, detail || %(detail)s"
             " FROM ops.stream_gaps WHERE gap_id = %(gap)s AND revision = %(revision)s ON CONFLICT DO NOTHING",
             {
                 "state": state,
+                "closed": gap.closed_at,
                 "missing": missing,
                 "repaired": repaired,
                 "detail": Jsonb(detail),

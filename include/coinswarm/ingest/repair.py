@@ -6,7 +6,7 @@ import hashlib
 import logging
 import time
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -98,9 +98,10 @@ def repair(resolve: Resolver, *, seconds: float = 600.0, now: datetime | None = 
     silent: set[str] = set()
     with database.connect(resolve("pg_ingest"), autocommit=True) as connection:
         # A day that is about to leave raw is not filled any more.
-        for gap in open_gaps(connection, "trades", since=oldest_kept(connection, now) + timedelta(days=1)):
+        for one in open_gaps(connection, "trades", since=oldest_kept(connection, now) + timedelta(days=1)):
             if time.monotonic() > deadline:
                 break
+            gap = _ended(connection, one, now)
             if gap.venue in silent or gap.detail.get("final") or (gap.closed_at or now) + SETTLE > now:
                 continue
             try:
@@ -285,6 +286,17 @@ def _batch(gap: Gap, day: datetime, content: str) -> Batch:
         run_id=f"{gap.gap_id}-{gap.revision}-{digest[:16]}",
         symbols=(gap.symbol,),
     )
+
+
+def _ended(conn: database.Session, gap: Gap, now: datetime) -> Gap:
+    """The gap, with its end: whoever opened it may have died before it knew that the stream went on."""
+    if gap.closed_at is not None or gap.opened_at + ARCHIVED_WITHIN > now:
+        return gap
+    row = conn.execute(
+        "SELECT min(event_at) FROM raw.trades WHERE source = %s AND symbol = %s AND event_at > %s",
+        [gap.venue, gap.symbol, gap.opened_at + MARGIN],
+    ).fetchone()
+    return replace(gap, closed_at=row[0]) if row else gap
 
 
 def _is_archived(conn: database.Session, gap: Gap, now: datetime) -> bool:

@@ -223,7 +223,8 @@ def _missed(keys: Sequence[str], looked: Sequence[Any], first: dict[str, str]) -
         group = next(one for one in map(_pairs, looked[2 * number + 1]) if one["name"] == GROUP)
         # All that was ever removed, less what we had read of it: Redis removes from the front only.
         removed = int(stream["entries-added"]) - int(stream["length"])
-        read = group["entries-read"]
+        # A group that somebody else created does not count until it has read.
+        read = 0 if group["last-delivered-id"] == "0-0" else group["entries-read"]
         if read is not None and removed > int(read):
             before = first.get(key) or str(stream["recorded-first-entry-id"])
             yield Missed(key, removed - int(read), str(group["last-delivered-id"]), before)

@@ -184,6 +184,22 @@ def test_archive_when_redis_trimmed_before_it_came_then_gaps_say_what_is_missing
     assert archive(ticks.resolve).missed == 0
 
 
+def test_archive_when_trades_were_trimmed_before_it_came_first_then_that_is_a_gap_too(
+    ticks: Ticks, query: Query
+) -> None:
+    key, start = "trades:BTC-USD-PERP", recent_minute(30)
+    ticks.redis.xgroup_create(key, "archive", id="0", mkstream=True)  # as the pump does
+    ticks.write(key, *trades(range(551, 556), start), at=start)
+    ticks.redis.xtrim(key, maxlen=2, approximate=False)
+    done = archive(ticks.resolve)
+    assert (done.missed, done.inserted) == (3, 2)
+    columns = "state, first_missing, last_missing, missing_count"
+    gaps = query(f"SELECT {columns} FROM ops.stream_gaps_current WHERE symbol = 'BTC-USD-PERP'")
+    assert gaps == [("open", None, "553", None)]
+    ticks.write(key, *trades([556], start + MINUTE), at=start + MINUTE)
+    assert archive(ticks.resolve).missed == 0
+
+
 def test_archive_when_what_a_dead_worker_was_given_is_trimmed_then_that_is_a_gap_too(
     ticks: Ticks, query: Query
 ) -> None:

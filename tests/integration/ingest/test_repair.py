@@ -272,6 +272,22 @@ def test_repair_when_the_limits_are_not_known_then_the_trades_around_the_hole_ar
     assert {at.microsecond for _, at in rows} == {123_000}
 
 
+def test_repair_when_nobody_closed_the_gap_then_it_ends_with_the_next_trade(
+    store: Store, ticks: Ticks, resolve: Resolver, venue: HistoryServer, query: Query
+) -> None:
+    # The pump was killed in the middle of a hole.
+    hole = gap("ETH-USD-PERP", None, None, minute=12, closed_at=None)
+    around = [trade(401, hole.opened_at - timedelta(seconds=1)), trade(405, hole.opened_at + timedelta(seconds=50))]
+    ticks.write("trades:ETH-USD-PERP", *around)
+    archive(ticks.resolve)
+    opened(store, hole)
+    venue.answers["/dapi/v1/aggTrades"] = aggregates(402, 410, hole.opened_at)
+    assert repair(resolve).repaired == 1
+    assert query(CURRENT, hole.gap_id) == [("repaired", 2, 3, 3, None)]
+    closed = query("SELECT closed_at FROM ops.stream_gaps_current WHERE gap_id = %s", hole.gap_id)
+    assert closed == [(hole.opened_at + timedelta(seconds=50),)]
+
+
 def test_repair_when_it_cannot_be_done_then_the_gap_stays_and_says_why(
     store: Store, resolve: Resolver, query: Query
 ) -> None:
