@@ -113,6 +113,8 @@ LIQUIDATIONS = [  # source, time, side, price, size: prices about a bin's edges
     ("okx", DAY + 12 * MINUTE, "short", "100", "3"),
     ("binance", DAY + 20 * MINUTE, "long", "99", "4"),
     ("binance", DAY + HOUR, "long", "100", "7"),
+    # In the hour that is running when the marts are first built.
+    ("okx", DAY + HOURS * HOUR + MINUTE / 2, "short", "100", "1"),
 ]
 
 
@@ -293,7 +295,7 @@ def test_volume_delta_when_summed_over_trades_then_agrees_and_restarts_with_a_ga
     found = query(
         story,
         "select source, bucket_at, cvd_delta_base, cvd_session_base from marts.positioning_by_venue_current"
-        " where symbol = 'BTC-USDT' order by 1, 2",
+        " where symbol = 'BTC-USDT' and cvd_delta_base is not null order by 1, 2",
     )
     expected: list[tuple[Any, ...]] = []
     for source in PERPETUALS:
@@ -310,7 +312,7 @@ def test_volume_delta_when_summed_over_trades_then_agrees_and_restarts_with_a_ga
     totals = query(
         story,
         "select bucket_at, cvd_coverage, cvd_delta_base, cvd_session_base from marts.planner_positioning_current"
-        " where symbol = 'BTC-USDT' order by 1",
+        " where symbol = 'BTC-USDT' and cvd_delta_base is not null order by 1",
     )
     running = Decimal(0)
     for n, (at, coverage, one, session) in enumerate(totals):
@@ -332,6 +334,7 @@ def test_heatmap_when_binned_by_hand_then_agrees(story: Story) -> None:
         (DAY, "long", 4607, Decimal("350.015"), Decimal("3.5"), 2, True),
         (DAY, "short", 4607, Decimal(300), Decimal(3), 1, True),
         (DAY + HOUR, "long", 4607, Decimal(700), Decimal(7), 1, True),
+        (DAY + HOURS * HOUR, "short", 4607, Decimal(100), Decimal(1), 1, True),
     ]
     edges = query(story, "select price_low, price_high from marts.liquidation_heatmap where price_bin = 4607 limit 1")
     low, high = edges[0]
@@ -346,7 +349,16 @@ def test_liquidations_when_summed_then_are_told_per_venue_and_in_all(story: Stor
         " from marts.planner_positioning_current"
         " where symbol = 'BTC-USDT' and liquidated_long_usd is not null order by 1",
     )
-    assert found == [(DAY, Decimal("746.015"), Decimal(300), True), (DAY + HOUR, Decimal(700), Decimal(0), True)]
+    running = DAY + HOURS * HOUR
+    assert found == [
+        (DAY, Decimal("746.015"), Decimal(300), True),
+        (DAY + HOUR, Decimal(700), Decimal(0), True),
+        (running, Decimal(0), Decimal(100), True),
+    ]
+    # While the hour was running the heatmap had it, and the hours did not.
+    newest = "select max(bucket_at) from marts.{}_asof(%s)"
+    assert query(story, newest.format("liquidation_heatmap"), story.first.as_of) == [(running,)]
+    assert query(story, newest.format("planner_positioning"), story.first.as_of) == [(running - HOUR,)]
 
 
 def test_features_when_asked_for_flow_then_have_it_with_its_verified_fraction(story: Story) -> None:

@@ -1,12 +1,13 @@
 -- The recomputed rows of liquidation_heatmap: what was liquidated per planner symbol, hour, side and price bin, over the
--- perpetuals that feed the symbol. Realised liquidations only; an hour appears when it is over.
+-- perpetuals that feed the symbol. Realised liquidations only. The running hour is there with what it has so far: cells only
+-- grow, and the watched fraction tells how much of the hour was seen.
 with feeders as (
   select
     ranges.symbol,
     planner.source,
     planner.instrument,
     ranges.starts_at,
-    least(ranges.ends_at, {{ hour_of(as_of()) }}) as ends_at
+    ranges.ends_at
   from {{ ref('int_market__touched_ranges') }} as ranges
   inner join {{ ref('stg_registry__planner_symbols') }} as planner
     on ranges.symbol = planner.planner_symbol and planner.role = 'positioning'
