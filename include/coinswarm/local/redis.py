@@ -44,7 +44,10 @@ def write_settings(folder: Path, password: str, *, durable: bool = True) -> None
     ]
     digest = hashlib.sha256(password.encode()).hexdigest()
     rights = "~* &* +@all -@admin -@dangerous +info"
-    write_private(folder / "users.acl", f"user default off\nuser {USER} on #{digest} {rights}\n")
+    # Nobody can log in as `default`, but Redis replays its append-only file as that user: without rights it would refuse
+    # every transaction there, and start without what they wrote.
+    nobody = "user default off resetpass ~* &* +@all"
+    write_private(folder / "users.acl", f"{nobody}\nuser {USER} on #{digest} {rights}\n")
     write_private(folder / "redis.conf", "\n".join(lines) + "\n")
 
 
