@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from coinswarm.sandbox.market import latent
 from coinswarm.sandbox.market.model import HOUR, MINUTE, Bar, Listing
@@ -15,6 +18,11 @@ from coinswarm.sandbox.randomness import Floats, Ints, key, normal, uniform
 # A minute divisible by five always trades, so that every longer bar starts with a trade and a quiet minute can look
 # back at most four minutes for the last price.
 _ALWAYS_TRADES = 5
+_DAY = 1440
+# Trades come in threes: a taker order that met two others, and one that met one (see `trades`). Two of each are the
+# least that shows open, high, low and close.
+ROUND = 3
+_FEWEST_ROUNDS = 2
 _HOURS_A_CHUNK = 720
 _WEEK = 7 * 24 * HOUR
 _MONDAY = 4 * 24 * HOUR
@@ -42,6 +50,24 @@ class Columns:
     def part(self, rows: slice) -> Columns:
         """Some consecutive rows."""
         return Columns(*(getattr(self, name)[rows] for name in self.__slots__))
+
+
+class SoFar(NamedTuple):
+    """The trades of a minute that runs: prices in ticks, turnovers in ticks x lots, takers that bought apart."""
+
+    open: int
+    high: int
+    low: int
+    close: int
+    lots: int
+    bought: int
+    turnover: int
+    bought_turnover: int
+    trades: int
+
+
+Running = Callable[[int, int], SoFar | None]
+"""What was traded of a minute (since the epoch) after that many of its milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +101,39 @@ def mid(seed: int, listing: Listing, minute: Ints) -> Floats:
     return np.asarray(np.exp(path))
 
 
+def trades_a_day(listing: Listing) -> int:
+    """Trades of each day: the same number, so that the number of a trade follows from its time without counting."""
+    usual = _DAY * listing.trades * (1 - listing.quiet) ** 4 / ROUND
+    return ROUND * max(_FEWEST_ROUNDS * _DAY, round(usual))
+
+
 def minutes(seed: int, listing: Listing, first: int, last: int) -> Columns:
     """Final one-minute bars of minutes `first .. last - 1`."""
-    start = first - first % _ALWAYS_TRADES
-    bars = _minutes(seed, listing, start, last)
-    return bars.part(slice(first - start, None))
+    day, end = first // _DAY, -(-last // _DAY)
+    if end - day <= 2:
+        days = [day_of_minutes(seed, listing, number) for number in range(day, end)]
+        bars = days[0] if len(days) == 1 else _joined(days)
+    else:
+        bars = _minutes(seed, listing, day * _DAY, end * _DAY)
+    return bars.part(slice(first - day * _DAY, last - day * _DAY))
+
+
+@lru_cache(maxsize=192)
+def day_of_minutes(seed: int, listing: Listing, day: int) -> Columns:
+    """The one-minute bars of a day (counted since the epoch)."""
+    return _minutes(seed, listing, day * _DAY, (day + 1) * _DAY)
+
+
+def _counts(listing: Listing, volume: Floats, traded: npt.NDArray[np.bool_]) -> Ints:
+    """Trades of each minute of whole days, by its volume; they add up to `trades_a_day`."""
+    weight = np.where(traded, volume, 0.0).reshape(-1, _DAY)
+    spare = trades_a_day(listing) // ROUND - _FEWEST_ROUNDS * traded.reshape(-1, _DAY).sum(axis=1, keepdims=True)
+    sums = np.cumsum(weight, axis=1)
+    total = sums[:, -1:]
+    # What has reached the total has all of them, however the division is rounded.
+    rounds = np.where(sums >= total, spare, np.floor(sums / total * spare).astype(np.int64))
+    extra = np.diff(rounds, axis=1, prepend=0).ravel()
+    return np.asarray(ROUND * (_FEWEST_ROUNDS * traded + extra), dtype=np.int64)
 
 
 def _minutes(seed: int, listing: Listing, first: int, last: int) -> Columns:
@@ -107,18 +161,22 @@ def _minutes(seed: int, listing: Listing, first: int, last: int) -> Columns:
         lots = np.maximum(1, np.rint(volume * price / float(listing.contract))).astype(np.int64)
     else:
         lots = np.maximum(1, np.rint(volume * (10 ** scale.lot[1] / scale.lot[0]))).astype(np.int64)
+
+    traded = np.ones(len(minute), dtype=np.bool_)
+    if listing.quiet:
+        traded = (uniform(key(seed, *names, "quiet"), minute) >= listing.quiet) | (minute % _ALWAYS_TRADES == 0)
+    trades = _counts(listing, volume, traded)
+    lots = np.maximum(lots, trades)
     taker = np.rint(lots * (0.5 + 0.35 * np.tanh((closed - opened) / np.maximum(1.0, high - low)))).astype(np.int64)
     taker = np.clip(taker + np.rint(lots * 0.04 * normal(key(seed, *names, "taker"), minute)).astype(np.int64), 0, lots)
-    trades = np.minimum(1 + np.rint(volume / listing.activity * 300 * (1 - listing.quiet) ** 4).astype(np.int64), lots)
 
     if listing.quiet:
-        silent = (uniform(key(seed, *names, "quiet"), minute) < listing.quiet) & (minute % _ALWAYS_TRADES != 0)
-        # A quiet bar repeats the last traded price; `first` always trades.
-        last_traded = np.maximum.accumulate(np.where(silent, 0, np.arange(len(minute))))
+        # A quiet bar repeats the last traded price; a day's first minute always trades.
+        last_traded = np.maximum.accumulate(np.where(traded, np.arange(len(minute)), 0))
         carried = closed[last_traded]
-        opened, closed = np.where(silent, carried, opened), np.where(silent, carried, closed)
-        high, low = np.where(silent, carried, high), np.where(silent, carried, low)
-        lots, taker, trades = np.where(silent, 0, lots), np.where(silent, 0, taker), np.where(silent, 0, trades)
+        opened, closed = np.where(traded, opened, carried), np.where(traded, closed, carried)
+        high, low = np.where(traded, high, carried), np.where(traded, low, carried)
+        lots, taker = np.where(traded, lots, 0), np.where(traded, taker, 0)
 
     base, quote = _amounts(listing, scale, lots, typical)
     taker_base, taker_quote = _amounts(listing, scale, taker, typical)
@@ -178,7 +236,17 @@ def _finest(seed: int, listing: Listing, start: int, end: int, *, hourly: bool) 
     return _joined(parts)
 
 
-def columns(seed: int, listing: Listing, step: int, start: int, end: int, now: int, shift: int = 0) -> Columns | None:
+def columns(
+    seed: int,
+    listing: Listing,
+    step: int,
+    start: int,
+    end: int,
+    now: int,
+    *,
+    shift: int = 0,
+    running: Running = lambda minute, elapsed: None,
+) -> Columns | None:
     """Bars of `step` opened in `[start, end)` and not after `now`; the last one may be unfinished. None if none."""
     first = floor(max(start, listing.since) + step - 1, step, shift)
     last = min(end - 1, now)
@@ -192,11 +260,12 @@ def columns(seed: int, listing: Listing, step: int, start: int, end: int, now: i
         hour = now // HOUR * HOUR if step % HOUR == 0 else now // MINUTE * MINUTE
         if hour > first:
             parts.append(_finest(seed, listing, first, hour, hourly=step % HOUR == 0))
-        running = max(hour, first)
+        rest = max(hour, first)
         minute = now // MINUTE * MINUTE
-        if minute > running:
-            parts.append(minutes(seed, listing, running // MINUTE, minute // MINUTE))
-        parts.append(_unfinished(listing, minutes(seed, listing, minute // MINUTE, minute // MINUTE + 1), now - minute))
+        if minute > rest:
+            parts.append(minutes(seed, listing, rest // MINUTE, minute // MINUTE))
+        final = minutes(seed, listing, minute // MINUTE, minute // MINUTE + 1)
+        parts.append(_unfinished(listing, final, running(minute // MINUTE, now - minute)))
     bars = _joined(parts)
     shift += _MONDAY if step % _WEEK == 0 else 0
     slots = (bars.open_ms - shift) // step
@@ -204,17 +273,30 @@ def columns(seed: int, listing: Listing, step: int, start: int, end: int, now: i
     return combine(bars, starts, slots[starts] * step + shift)
 
 
-def _unfinished(listing: Listing, bar: Columns, elapsed: int) -> Columns:
-    """The first `elapsed` milliseconds of a minute: inside the final bar's range, with a share of its volume."""
-    opened, closed = bar.open, bar.open + (bar.close - bar.open) * elapsed // MINUTE
-    lots, trades = bar.lots * elapsed // MINUTE, bar.trades * elapsed // MINUTE
-    lots = np.where(trades == 0, 0, lots)
-    taker = np.where(bar.lots == 0, 0, lots * bar.taker_base // np.maximum(bar.base, 1))
-    scale, middle = units(listing), (opened + closed) // 2
-    base, quote = _amounts(listing, scale, lots, middle)
-    taker_base, taker_quote = _amounts(listing, scale, taker, middle)
-    high, low = np.maximum(opened, closed), np.minimum(opened, closed)
-    return Columns(bar.open_ms, opened, high, low, closed, lots, base, quote, trades, taker_base, taker_quote)
+def _unfinished(listing: Listing, bar: Columns, traded: SoFar | None) -> Columns:
+    """The bar of the trades so far; before the first one it stands at its opening price."""
+    if traded is None:
+        nothing = np.zeros(1, dtype=np.int64)
+        return Columns(bar.open_ms, *(bar.open for _ in range(4)), *(nothing for _ in range(6)))
+    scale = units(listing)
+    amounts = []
+    for lots, turnover in ((traded.lots, traded.turnover), (traded.bought, traded.bought_turnover)):
+        if listing.inverse:
+            dollars = lots * int(listing.contract)
+            price = turnover / max(lots, 1) * (scale.tick[0] / 10 ** scale.tick[1])
+            amounts.append((round(dollars * 1e8 / price) if lots else 0, dollars))
+        else:
+            amounts.append((lots * scale.lot[0], turnover * scale.lot[0] * scale.tick[0]))
+    (base, quote), (taker_base, taker_quote) = amounts
+    row = (*traded[:5], base, quote, traded.trades, taker_base, taker_quote)
+    return Columns(bar.open_ms, *(np.array([value], dtype=np.int64) for value in row))
+
+
+def taker_lots(listing: Listing, bars: Columns, row: int) -> int:
+    """Lots that takers bought in a bar."""
+    if listing.inverse:
+        return int(bars.taker_quote[row]) // int(listing.contract)
+    return int(bars.taker_base[row]) // units(listing).lot[0]
 
 
 def as_bars(listing: Listing, bars: Columns) -> list[Bar]:

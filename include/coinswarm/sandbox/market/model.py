@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from coinswarm.sandbox.market.books import Book
+    from coinswarm.sandbox.market.trades import Tape
 
 MINUTE = 60_000
 HOUR = 60 * MINUTE
@@ -17,6 +21,7 @@ class Listing:
     `tick` is the price step, `lot` the size step: in base units if linear or spot, in contracts if inverse.
     `contract` is the contract's size: base units if linear, US dollars if inverse.
     `activity` is the mean volume a minute in base units; `quiet` the share of minutes without a trade.
+    `trades` is the mean number of trades a minute of a market that is never quiet; its book changes every `book_ms`.
     """
 
     venue: str
@@ -33,6 +38,8 @@ class Listing:
     quiet: float
     since: int
     funding_hours: int = 8
+    trades: float = 300.0
+    book_ms: int = 500
 
     @property
     def inverse(self) -> bool:
@@ -154,16 +161,24 @@ class Market(Protocol):
         """
         ...
 
+    def tape(self, listing: Listing) -> Tape:
+        """The listing's trades of all times, later ones too: whoever asks stops at now."""
+        ...
+
+    def book(self, listing: Listing) -> Book:
+        """The listing's order book at any time."""
+        ...
+
     def funding(self, listing: Listing, start: int, end: int) -> list[Funding]:
         """Settled funding in `[start, end)`, oldest first, never in the future."""
         ...
 
-    def quote(self, listing: Listing) -> Quote:
-        """The listing now."""
+    def quote(self, listing: Listing, at: int | None = None) -> Quote:
+        """The listing now, or at another moment."""
         ...
 
-    def index_price(self, base: str, quote: str) -> str:
-        """Index price now."""
+    def index_price(self, base: str, quote: str, at: int | None = None) -> str:
+        """Index price now, or at another moment."""
         ...
 
     def mark_at(self, listing: Listing, at: int) -> str:

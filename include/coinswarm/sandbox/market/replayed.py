@@ -19,6 +19,7 @@ from itertools import pairwise
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+from coinswarm.sandbox.market.books import Book
 from coinswarm.sandbox.market.listings import LISTINGS
 from coinswarm.sandbox.market.model import (
     HOUR,
@@ -32,6 +33,7 @@ from coinswarm.sandbox.market.model import (
     Ratio,
 )
 from coinswarm.sandbox.market.revisions import Revisions
+from coinswarm.sandbox.market.trades import Tape
 from coinswarm.sandbox.protocol import Clock, NotRecorded
 
 STEP = 8 * HOUR
@@ -165,11 +167,19 @@ class ReplayedMarket:
         last = bisect_left(events, min(end, self._now() + 1), key=lambda event: event.at_ms)
         return self._revisions.funding(listing, events[first:last])
 
-    def quote(self, listing: Listing) -> Quote:
+    def tape(self, listing: Listing) -> Tape:
+        """Not in the file."""
+        raise NotRecorded(f"the history has no trades of {listing.symbol}")
+
+    def book(self, listing: Listing) -> Book:
+        """Not in the file."""
+        raise NotRecorded(f"the history has no order books of {listing.symbol}")
+
+    def quote(self, listing: Listing, at: int | None = None) -> Quote:
         """Not in the file."""
         raise NotRecorded(f"the history has no quotes of {listing.symbol}")
 
-    def index_price(self, base: str, quote: str) -> str:
+    def index_price(self, base: str, quote: str, at: int | None = None) -> str:
         """Not in the file."""
         raise NotRecorded(f"the history has no index of {base}-{quote}")
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
 from coinswarm.sandbox.market import candles, latent, options, positioning
+from coinswarm.sandbox.market.books import Book
 from coinswarm.sandbox.market.listings import LISTINGS
 from coinswarm.sandbox.market.model import (
     MINUTE,
@@ -21,19 +23,23 @@ from coinswarm.sandbox.market.model import (
 )
 from coinswarm.sandbox.market.numbers import split, text, to_step
 from coinswarm.sandbox.market.revisions import Revisions
+from coinswarm.sandbox.market.trades import Tape
 from coinswarm.sandbox.protocol import Clock
 
 
 class SimulatedMarket:
     """`Market` over the hidden paths of one seed, as of the clock's now."""
 
-    def __init__(self, seed: int, clock: Clock, revisions: Revisions) -> None:
-        """Nothing is computed before it is asked for."""
+    def __init__(self, seed: int, clock: Clock, revisions: Revisions, tick_rate: float = 1.0) -> None:
+        """Nothing is computed before it is asked for. `tick_rate` multiplies trades and book changes, not volumes."""
         self._seed = seed
         self._now = clock
         self._revisions = revisions
-        self._venues = {venue: tuple(x for x in LISTINGS if x.venue == venue) for venue in {x.venue for x in LISTINGS}}
-        self._names = {(x.venue, x.market, x.symbol): x for x in LISTINGS}
+        listings = tuple(_at_rate(x, tick_rate) for x in LISTINGS)
+        self._venues = {venue: tuple(x for x in listings if x.venue == venue) for venue in {x.venue for x in listings}}
+        self._names = {(x.venue, x.market, x.symbol): x for x in listings}
+        self._tapes: dict[tuple[str, str, str], Tape] = {}
+        self._books: dict[tuple[str, str, str], Book] = {}
 
     def listings(self, venue: str) -> tuple[Listing, ...]:
         """Everything listed at a venue."""
@@ -45,19 +51,34 @@ class SimulatedMarket:
 
     def bars(self, listing: Listing, step: int, start: int, end: int, *, shift: int = 0) -> list[Bar]:
         """Bars of length `step` that opened in `[start, end)`, oldest first; the last may still be open."""
-        columns = candles.columns(self._seed, listing, step, start, end, self._now(), shift)
+        running = self.tape(listing).so_far
+        columns = candles.columns(self._seed, listing, step, start, end, self._now(), shift=shift, running=running)
         if columns is None:
             return []
         return self._revisions.bars(listing, step, candles.as_bars(listing, columns))
+
+    def tape(self, listing: Listing) -> Tape:
+        """The listing's trades."""
+        name = (listing.venue, listing.market, listing.symbol)
+        if name not in self._tapes:
+            self._tapes.setdefault(name, Tape(self._seed, listing))
+        return self._tapes[name]
+
+    def book(self, listing: Listing) -> Book:
+        """The listing's order book."""
+        name = (listing.venue, listing.market, listing.symbol)
+        if name not in self._books:
+            self._books.setdefault(name, Book(self._seed, self.tape(listing)))
+        return self._books[name]
 
     def funding(self, listing: Listing, start: int, end: int) -> list[Funding]:
         """Settled funding in `[start, end)`, oldest first."""
         events = positioning.settled(self._seed, listing, start, end, self._now())
         return self._revisions.funding(listing, events)
 
-    def quote(self, listing: Listing) -> Quote:
-        """The listing now."""
-        now = self._now()
+    def quote(self, listing: Listing, at: int | None = None) -> Quote:
+        """The listing now, or at another moment."""
+        now = self._now() if at is None else at
         moment = np.array([now], dtype=np.int64)
         mid = float(positioning.mark_prices(self._seed, listing, moment)[0])
         funding, next_ms = positioning.estimate(self._seed, listing, now) if listing.perpetual else ("0", 0)
@@ -70,15 +91,15 @@ class SimulatedMarket:
             bid=text(below * mantissa, digits),
             ask=text((below + 1) * mantissa, digits),
             mark=to_step(mid, listing.tick),
-            index_price=self.index_price(listing.base, listing.quote),
+            index_price=self.index_price(listing.base, listing.quote, now),
             funding=funding,
             next_funding_ms=next_ms,
             open_interest=held,
         )
 
-    def index_price(self, base: str, quote: str) -> str:
-        """Index price now, two decimals (eight if quoted in a coin)."""
-        now = self._now()
+    def index_price(self, base: str, quote: str, at: int | None = None) -> str:
+        """Index price now or at another moment, two decimals (eight if quoted in a coin)."""
+        now = self._now() if at is None else at
         minute = now // MINUTE
         ends = np.array([minute, minute + 1], dtype=np.int64)
         path = latent.log_price(self._seed, base, ends) - latent.log_quote(self._seed, quote, ends)
@@ -112,3 +133,10 @@ class SimulatedMarket:
     def _grid(self, listing: Listing, step: int, start: int, end: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
         first = -(-max(start, listing.since) // step) * step
         return np.arange(first, min(end, self._now() + 1), step, dtype=np.int64)
+
+
+def _at_rate(listing: Listing, tick_rate: float) -> Listing:
+    if tick_rate == 1:
+        return listing
+    book_ms = min(5_000, max(20, round(listing.book_ms / tick_rate)))
+    return replace(listing, trades=listing.trades * tick_rate, book_ms=book_ms)
