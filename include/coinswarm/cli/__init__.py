@@ -2,7 +2,7 @@
 
 import typer
 
-from coinswarm.cli import data, platform, providers, store
+from coinswarm.cli import data, platform, providers, store, ticks
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -10,7 +10,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Crypto market, news, on-chain and macro data in one append-only, point-in-time store.",
 )
-for module in (platform, providers, data, store):
+for module in (platform, providers, data, store, ticks):
     module.register(app)
 
 __all__ = ["app"]

@@ -29,6 +29,7 @@ def plain(value: Any) -> Any:
 def json_line(value: Any) -> None:
     """Print one JSON line."""
     sys.stdout.write(json.dumps(value, default=plain) + "\n")
+    sys.stdout.flush()
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

@@ -229,11 +229,13 @@ class BookKeeper:
         live.changed = True
         if update.snapshot or not live.valid:
             self._settled(live)
-        if not live.uses_top:
-            best = book.best()
-            if best is not None:
-                (bid, bid_size), (ask, ask_size) = best
-                self._see_flow(live, bid, bid_size, ask, ask_size)
+        self._see_best(live)
+
+    def _see_best(self, live: LiveBook) -> None:
+        best = None if live.uses_top else live.book.best()
+        if best is not None:
+            (bid, bid_size), (ask, ask_size) = best
+            self._see_flow(live, bid, bid_size, ask, ask_size)
 
     def _see_flow(self, live: LiveBook, bid: str, bid_size: str, ask: str, ask_size: str) -> None:
         base, symbol = self._venue.base_size, live.stream.symbol
@@ -326,6 +328,7 @@ class BookKeeper:
         live.ts, live.last = live.ts or snapshot.ts, max(live.last, snapshot.last)
         live.changed = True
         self._settled(live)
+        self._see_best(live)
 
     def _in_base(self, symbol: str, levels: list[Level]) -> list[Level]:
         base = self._venue.base_size

@@ -455,9 +455,9 @@ class Pump:
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
-        self.writing = False
         if was_writing and state != "lease_lost":
             await self._write_the_rest()
+        self.writing = False
         writer_task.cancel()
         await asyncio.gather(writer_task, return_exceptions=True)
         self._record(state, reason)

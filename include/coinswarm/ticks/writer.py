@@ -351,6 +351,7 @@ class Writer:
         if not self._begun:
             return True
         self._release = fields
+        self._due = True
         self.idle = False
         self._send()
         try:

@@ -1,0 +1,44 @@
+"""`ticks`: live feeds without Airflow."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from coinswarm.cli import output
+
+commands = typer.Typer(no_args_is_help=True, help="Live feeds: venues' WebSockets to Redis Streams.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.add_typer(commands, name="ticks")
+
+
+@commands.command()
+def run(
+    shard: Annotated[list[str] | None, typer.Option(help="Shard to run, again for more; default all.")] = None,
+    seconds: Annotated[float | None, typer.Option(help="End after so long; default on SIGINT or SIGTERM.")] = None,
+    ledger: Annotated[bool, typer.Option(help="Record sessions, gaps and verdicts in PostgreSQL.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON line per change of state.")] = False,
+) -> None:
+    """Pump venues into Redis in this process, as the tick trigger does; a running pump of the same shard hands over."""
+    import asyncio
+
+    from coinswarm.connections import resolve
+    from coinswarm.ticks.pump import PumpChange
+    from coinswarm.ticks.running import run_shards
+    from coinswarm.ticks.settings import TickSettings
+    from coinswarm.ticks.shards import shard_names
+
+    def tell(name: str, change: PumpChange) -> None:
+        if as_json:
+            line = {"shard": name, "state": change.state.value, "reason": change.reason, "counters": change.counters}
+            output.json_line(line)
+        else:
+            entries = change.counters.get("entries", 0)
+            typer.echo(f"{name:<16} {change.state.value:<12} {entries:>12,} {change.reason}")
+
+    settings = TickSettings() if ledger else TickSettings(ledger_connection="")
+    asyncio.run(run_shards(shard or shard_names(), settings, resolve, tell, seconds))

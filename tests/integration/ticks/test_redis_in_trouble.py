@@ -1,0 +1,122 @@
+"""Redis killed, restarted with and without its data, and full: no silent loss."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import redis
+from tests.integration.ticks.exchange import Exchange
+from tests.integration.ticks.pumps import QUICK, client, length, pumping, resolver, until, written
+from tests.integration.ticks.servers import own_redis
+
+from coinswarm.ticks.gaps import Gap
+from coinswarm.ticks.pump import PumpState
+
+pytestmark = pytest.mark.integration
+
+
+async def _trade(exchange: Exchange, count: int) -> None:
+    await asyncio.to_thread(exchange.trade, count)
+
+
+def test_redis_killed_under_load_with_its_data_on_disk_loses_and_repeats_nothing(
+    exchange: Exchange, tmp_path: Path
+) -> None:
+    async def scenario() -> None:
+        with own_redis(tmp_path, durable=True) as server:
+            async with pumping(resolver(exchange.url, server.connection)) as followed:
+                await until(lambda: exchange.listeners)
+                for _ in range(4):
+                    trading = asyncio.create_task(_trade(exchange, 3_000))
+                    await until(lambda: followed.count("entries") % 3_000 > 300)
+                    await asyncio.to_thread(server.kill)
+                    await trading
+                    await followed.reach(PumpState.DEGRADED, followed.states.count(PumpState.RECOVERED) + 1)
+                    await asyncio.to_thread(server.start)
+                    await until(lambda: length(server.connection) == exchange.made, "all are written after all")
+                assert followed.count("gaps_opened") == 0
+                await followed.reach(PumpState.RECOVERED)
+            assert written(server.connection) == list(range(1, 12_001))
+
+    asyncio.run(scenario())
+
+
+def test_redis_restarted_without_its_data_opens_a_gap_for_what_it_forgot(exchange: Exchange, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        told: list[Gap] = []
+        with own_redis(tmp_path, durable=False) as server:
+            async with pumping(resolver(exchange.url, server.connection)) as followed:
+                followed.pump._gaps._tell = told.append
+                await until(lambda: exchange.listeners)
+                await _trade(exchange, 100)
+                await until(lambda: length(server.connection) == 100)
+                await asyncio.to_thread(server.kill)
+                await _trade(exchange, 50)
+                await asyncio.to_thread(server.start)
+                await until(lambda: length(server.connection) == 50, "what waited is written")
+            assert written(server.connection) == list(range(101, 151))
+        trades = [gap for gap in told if gap.channel == "trades"]
+        assert [(gap.reason, gap.last_missing, gap.state) for gap in trades] == [("redis", "100", "open")]
+
+    asyncio.run(scenario())
+
+
+def _fill(redis_client: redis.Redis) -> list[str]:
+    """Fill Redis to the last kilobyte; what it still takes then is less than a batch."""
+    keys = []
+    for size in (200_000, 20_000, 2_000, 200, 200):
+        with contextlib.suppress(redis.exceptions.OutOfMemoryError):
+            while True:
+                keys.append(f"filler:{len(keys)}")
+                redis_client.set(keys[-1], "x" * size)
+    return keys
+
+
+def test_redis_that_is_full_takes_what_waited_once_there_is_room(exchange: Exchange, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        settings = replace(QUICK, lease_seconds=1.0)
+        with own_redis(tmp_path, durable=False, maxmemory="8mb") as server:
+            with client(server.connection) as redis_client:
+                async with pumping(resolver(exchange.url, server.connection), settings) as followed:
+                    await until(lambda: exchange.listeners)
+                    await _trade(exchange, 10)
+                    await until(lambda: length(server.connection) == 10)
+                    fillers = _fill(redis_client)
+                    await _trade(exchange, 20_000)
+                    await followed.reach(PumpState.DEGRADED)
+                    assert "OOM" in followed.changes[-1].reason
+                    token = followed.count("token")
+                    # Longer than the lease: it is held although nothing can be written.
+                    await asyncio.sleep(1.5)
+                    assert length(server.connection) < 20_010
+                    redis_client.delete(*fillers)
+                    await followed.reach(PumpState.RECOVERED)
+                    await until(lambda: length(server.connection) == 20_010)
+                    assert followed.count("token") == token
+                    assert followed.count("gaps_opened") == 0
+            assert written(server.connection) == list(range(1, 20_011))
+
+    asyncio.run(scenario())
+
+
+def test_pump_that_ends_while_redis_is_away_says_what_it_could_not_write(exchange: Exchange, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        told: list[Gap] = []
+        with own_redis(tmp_path, durable=True) as server:
+            async with pumping(resolver(exchange.url, server.connection)) as followed:
+                followed.pump._gaps._tell = told.append
+                await until(lambda: exchange.listeners)
+                await _trade(exchange, 10)
+                await until(lambda: length(server.connection) == 10)
+                await asyncio.to_thread(server.kill)
+                await _trade(exchange, 7)
+                await until(lambda: followed.count("frames") >= 18)
+            await asyncio.to_thread(server.start)
+        (gap,) = [gap for gap in told if gap.channel == "trades"]
+        assert (gap.reason, gap.first_missing, gap.last_missing, gap.missing) == ("redis", "11", "17", 7)
+
+    asyncio.run(scenario())
