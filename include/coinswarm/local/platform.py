@@ -218,7 +218,7 @@ def _servers(install: Installation) -> list[Program]:
         found.append(postgres.program(folder, install.ports.postgres, install.logs / "postgres.log"))
     if not install.given.redis:
         folder = install.home / "redis"
-        redis.write_settings(folder, secrets.redis)
+        redis.write_settings(folder, secrets.redis, reader_password=secrets.redis_committee)
         found.append(redis.program(folder, install.ports.redis, install.logs / "redis.log"))
     if not install.given.s3:
         folder = install.home / "s3"

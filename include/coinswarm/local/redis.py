@@ -14,6 +14,31 @@ from coinswarm.local.ports import LOOPBACK
 from coinswarm.local.programs import Program, wait_until
 
 USER = "ticks"
+READER = "committee"
+# Streams of live ticks, state hashes, and what tells of them: to read, without consumer groups, since whoever may
+# acknowledge could do it for the archive.
+READER_RIGHTS = " ".join(
+    (
+        *(
+            f"%R~{kind}:*"
+            for kind in (
+                "trades",
+                "orderbook",
+                "liquidations",
+                "funding",
+                "open_interest",
+                "volatility",
+                "arbitrage",
+                "latest",
+                "ticks",
+            )
+        ),
+        "+@read",
+        "+@connection",
+        "-@admin",
+        "-@dangerous",
+    )
+)
 
 
 def program(folder: Path, port: int, log: Path) -> Program:
@@ -27,8 +52,11 @@ def program(folder: Path, port: int, log: Path) -> Program:
     )
 
 
-def write_settings(folder: Path, password: str, *, durable: bool = True) -> None:
-    """Write redis.conf and the ACL: nobody without a password, and the user of the platform may not administer."""
+def write_settings(folder: Path, password: str, *, reader_password: str = "", durable: bool = True) -> None:
+    """Write redis.conf and the ACL: nobody without a password, and the user of the platform may not administer.
+
+    With a `reader_password` there is a second user, who reads live ticks and nothing else.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     lines = [
         f"bind {LOOPBACK}",
@@ -47,13 +75,22 @@ def write_settings(folder: Path, password: str, *, durable: bool = True) -> None
     # Nobody can log in as `default`, but Redis replays its append-only file as that user: without rights it would refuse
     # every transaction there, and start without what they wrote.
     nobody = "user default off resetpass ~* &* +@all"
-    write_private(folder / "users.acl", f"{nobody}\nuser {USER} on #{digest} {rights}\n")
+    users = [nobody, f"user {USER} on #{digest} {rights}"]
+    if reader_password:
+        digest = hashlib.sha256(reader_password.encode()).hexdigest()
+        users.append(f"user {READER} on #{digest} {READER_RIGHTS}")
+    write_private(folder / "users.acl", "\n".join(users) + "\n")
     write_private(folder / "redis.conf", "\n".join(lines) + "\n")
 
 
 def connection(port: int, password: str) -> Connection:
     """Connection `redis_ticks` of the embedded server, database 0."""
     return Connection("redis_ticks", host=LOOPBACK, port=port, login=USER, password=password, schema="0")
+
+
+def reader_connection(port: int, password: str) -> Connection:
+    """Connection `redis_committee` of the embedded server: the user who reads live ticks."""
+    return Connection("redis_committee", host=LOOPBACK, port=port, login=READER, password=password, schema="0")
 
 
 def from_url(url: str) -> Connection:

@@ -37,7 +37,7 @@ def postgres_server(folder: Path) -> Iterator[Connection]:
 
 @contextlib.contextmanager
 def redis_server(folder: Path) -> Iterator[Connection]:
-    """A Redis server below `folder`; yields connection `redis_ticks`."""
+    """A Redis server below `folder`; yields connection `redis_ticks`. Its reader has the same password."""
     given = os.environ.get("COINSWARM_REDIS_URL")
     if given:
         yield redis.from_url(given)
@@ -45,7 +45,7 @@ def redis_server(folder: Path) -> Iterator[Connection]:
     password = secrets.token_urlsafe(18)
     (port,) = free_ports(1)
     log = folder / "redis.log"
-    redis.write_settings(folder / "redis", password, durable=False)
+    redis.write_settings(folder / "redis", password, reader_password=password, durable=False)
     conn = redis.connection(port, password)
     with running(redis.program(folder / "redis", port, log)):
         redis.wait_ready(conn, log=log)

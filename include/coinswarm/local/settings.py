@@ -8,7 +8,7 @@ import os
 import re
 import secrets
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import dotenv
@@ -75,6 +75,7 @@ class Secrets:
     postgres_planner: str
     postgres_auditor: str
     redis: str
+    redis_committee: str
     s3_access_key: str
     s3_secret_key: str
     airflow_admin: str
@@ -133,6 +134,12 @@ class Installation:
             for role in ROLES
         }
         found["redis_ticks"] = self.given.redis or redis.connection(self.ports.redis, self.secrets.redis)
+        # A given server has the users that it has: committee members come as whom the URL names.
+        found["redis_committee"] = (
+            replace(self.given.redis, conn_id="redis_committee")
+            if self.given.redis
+            else redis.reader_connection(self.ports.redis, self.secrets.redis_committee)
+        )
         found["s3_lake"] = self.given.s3 or s3.connection(
             self.ports.s3.s3, self.secrets.s3_access_key, self.secrets.s3_secret_key
         )

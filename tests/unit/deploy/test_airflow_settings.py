@@ -13,7 +13,15 @@ pytestmark = pytest.mark.unit
 SECTION = airflow_settings.read(ROOT / "airflow_settings.yaml")
 SERVERS = {
     conn_id: Connection(conn_id, host="127.0.0.1", port=1, login="user", password="generated", schema="somewhere")
-    for conn_id in ("pg_ingest", "pg_transform", "pg_planner", "pg_auditor", "s3_lake", "redis_ticks")
+    for conn_id in (
+        "pg_ingest",
+        "pg_transform",
+        "pg_planner",
+        "pg_auditor",
+        "s3_lake",
+        "redis_ticks",
+        "redis_committee",
+    )
 }
 
 

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from tests.support import ROOT
 
-from coinswarm.local import airflow_settings
+from coinswarm.local import airflow_settings, redis
 
 pytestmark = pytest.mark.unit
 
@@ -133,8 +133,17 @@ def test_ticks_have_a_triggerer_of_their_own_and_no_queue_is_without_one() -> No
         for name, service in SERVICES.items()
         if name.startswith("triggerer")
     ]
-    assert sorted(queues) == ["", "default", "ticks"]
+    assert sorted(queues) == ["", "default", "streams"]
+    # A task that starts on a worker and then waits in a triggerer needs both on its queue.
+    worker = SERVICES["worker"]["command"]
+    assert set(worker[worker.index("--queues") + 1].split(",")) == {"default", "streams"}
     assert SERVICES["scheduler"]["environment"]["AIRFLOW__TRIGGERER__QUEUES_ENABLED"] == "True"
+
+
+def test_committee_has_the_rights_that_it_has_on_one_machine() -> None:
+    users = COMPOSE["configs"]["redis_users"]["content"]
+    (committee,) = [line for line in users.splitlines() if line.startswith(f"user {redis.READER} ")]
+    assert committee.split(" ", 4)[4] == redis.READER_RIGHTS
 
 
 def test_optional_mirrors_start_only_when_asked_for() -> None:
