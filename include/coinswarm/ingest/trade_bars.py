@@ -120,33 +120,31 @@ def _moment(text: str) -> datetime:
     return datetime.min.replace(tzinfo=UTC) if text == "-infinity" else datetime.fromisoformat(text)
 
 
-# A quotient has the decimal places of its dividend. Ids of one length in their order, shorter ones first: that is the
-# order of numbers without making numbers of them.
+# Minute by minute, so that each is one short range of the index. A quotient has the decimal places of its dividend. Ids
+# of one length in their order, shorter ones first: that is the order of numbers without making numbers of them.
 _BARS = """
-    SELECT row_number() OVER (ORDER BY symbol, event_at) AS row_no, bars.*
+    SELECT row_number() OVER (ORDER BY symbol, event_at) AS row_no, symbol, event_at,
+        prices[1] AS open, high, low, prices[trade_count] AS close,
+        round(CASE WHEN volume_base > 0 THEN round(volume_quote, 24) / volume_base ELSE mean END, 18) AS vwap,
+        volume_base, volume_quote, buy_base, volume_base - buy_base AS sell_base, trade_count, buy_count,
+        ids[1] AS first_id, ids[trade_count] AS last_id,
+        CASE WHEN trade_count <= 40000 THEN (
+            SELECT jsonb_agg(trim_scale(quote)::text ORDER BY place)
+            FROM unnest(quotes[1:greatest(60, ceil(trade_count / 10.0)::integer)]) WITH ORDINALITY AS q (quote, place)
+        ) END AS largest_quote
     FROM (
         SELECT wanted.symbol, wanted.event_at,
-            (array_agg(t.price ORDER BY t.event_at, length(t.trade_id), t.trade_id))[1] AS open,
-            max(t.price) AS high,
-            min(t.price) AS low,
-            (array_agg(t.price ORDER BY t.event_at DESC, length(t.trade_id) DESC, t.trade_id DESC))[1] AS close,
-            round(CASE WHEN sum(t.size_base) > 0 THEN round(sum(t.price * t.size_base), 24) / sum(t.size_base)
-                ELSE avg(t.price) END, 18) AS vwap,
-            sum(t.size_base) AS volume_base,
-            sum(t.price * t.size_base) AS volume_quote,
+            array_agg(t.price ORDER BY t.event_at, length(t.trade_id), t.trade_id) AS prices,
+            array_agg(t.trade_id ORDER BY t.event_at, length(t.trade_id), t.trade_id) AS ids,
+            array_agg(t.quote ORDER BY t.quote DESC) AS quotes,
+            max(t.price) AS high, min(t.price) AS low, avg(t.price) AS mean,
+            sum(t.size_base) AS volume_base, sum(t.quote) AS volume_quote,
             coalesce(sum(t.size_base) FILTER (WHERE t.side = 'buy'), 0) AS buy_base,
-            coalesce(sum(t.size_base) FILTER (WHERE t.side = 'sell'), 0) AS sell_base,
-            count(*) AS trade_count,
-            count(*) FILTER (WHERE t.side = 'buy') AS buy_count,
-            (array_agg(t.trade_id ORDER BY t.event_at, length(t.trade_id), t.trade_id))[1] AS first_id,
-            (array_agg(t.trade_id ORDER BY t.event_at DESC, length(t.trade_id) DESC, t.trade_id DESC))[1] AS last_id,
-            CASE WHEN count(*) <= 40000 THEN to_jsonb(
-                (array_agg(trim_scale(t.price * t.size_base)::text ORDER BY t.price * t.size_base DESC))
-                    [1:greatest(60, ceil(count(*) / 10.0)::integer)]
-            ) END AS largest_quote
+            count(*) AS trade_count, count(*) FILTER (WHERE t.side = 'buy') AS buy_count
         FROM unnest(%(symbols)s::text[], %(minutes)s::timestamptz[]) AS wanted (symbol, event_at),
         LATERAL (
-            SELECT DISTINCT ON (trade_id) r.* FROM raw.trades AS r
+            SELECT DISTINCT ON (trade_id) event_at, trade_id, price, size_base, side, price * size_base AS quote, is_tombstone
+            FROM raw.trades AS r
             WHERE r.source = %(source)s AND r.symbol = wanted.symbol
                 AND r.event_at >= wanted.event_at AND r.event_at < wanted.event_at + interval '1 minute'
             ORDER BY trade_id, known_at DESC
