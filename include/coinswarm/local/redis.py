@@ -72,8 +72,8 @@ def write_settings(folder: Path, password: str, *, reader_password: str = "", du
     ]
     digest = hashlib.sha256(password.encode()).hexdigest()
     rights = "~* &* +@all -@admin -@dangerous +info"
-    # Nobody can log in as `default`, but Redis replays its append-only file as that user: without rights it would refuse
-    # every transaction there, and start without what they wrote.
+    # Nobody can log in as `default`, but Redis replays its append-only file as that user: without rights it would
+    # refuse every transaction there, and start without what they wrote.
     nobody = "user default off resetpass ~* &* +@all"
     users = [nobody, f"user {USER} on #{digest} {rights}"]
     if reader_password:
