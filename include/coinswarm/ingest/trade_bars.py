@@ -143,7 +143,8 @@ _BARS = """
             count(*) AS trade_count, count(*) FILTER (WHERE t.side = 'buy') AS buy_count
         FROM unnest(%(symbols)s::text[], %(minutes)s::timestamptz[]) AS wanted (symbol, event_at),
         LATERAL (
-            SELECT DISTINCT ON (trade_id) event_at, trade_id, price, size_base, side, price * size_base AS quote, is_tombstone
+            SELECT DISTINCT ON (trade_id) event_at, trade_id, price, size_base, side, price * size_base AS quote,
+                is_tombstone
             FROM raw.trades AS r
             WHERE r.source = %(source)s AND r.symbol = wanted.symbol
                 AND r.event_at >= wanted.event_at AND r.event_at < wanted.event_at + interval '1 minute'
