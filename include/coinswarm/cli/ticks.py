@@ -8,12 +8,17 @@ import typer
 
 from coinswarm.cli import output
 
-commands = typer.Typer(no_args_is_help=True, help="Live feeds: venues' WebSockets to Redis Streams.")
+commands = typer.Typer(no_args_is_help=True)
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.add_typer(commands, name="ticks")
+
+
+@commands.callback()
+def ticks() -> None:
+    """Live feeds: venues' WebSockets to Redis Streams."""
 
 
 @commands.command()

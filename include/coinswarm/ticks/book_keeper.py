@@ -60,6 +60,7 @@ class LiveBook:
         "flow",
         "last",
         "published_ms",
+        "recv_ms",
         "retry_at",
         "rule",
         "stream",
@@ -84,6 +85,7 @@ class LiveBook:
         self.ts = 0
         self.last = -1
         self.published_ms = 0
+        self.recv_ms = 0
 
 
 class BookCounters:
@@ -120,6 +122,7 @@ class BookKeeper:
         live = self._books.get(event.symbol)
         if live is None:
             return
+        live.recv_ms = recv_ms
         if type(event) is BookUpdate:
             self._counters.updates += 1
             if self._host.in_charge:
@@ -182,7 +185,7 @@ class BookKeeper:
             "ofi": plain(live.flow.take()),
             "trade_imbalance": plain(trade_imbalance(self._trades(symbol))),
             "ts": str(live.ts),
-            "recv": str(now_ms),
+            "recv": str(live.recv_ms),
         }
         if live.last >= 0:
             fields["seq"] = str(live.last)

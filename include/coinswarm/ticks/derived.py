@@ -85,5 +85,5 @@ def plain(value: Decimal) -> str:
     """Shortest text without an exponent, at most twelve decimals."""
     if value.as_tuple().exponent not in range(-12, 1):
         value = value.quantize(_TWELVE, ROUND_HALF_EVEN)
-    text = f"{value:f}"
+    text = f"{value or ZERO:f}"
     return (text.rstrip("0").rstrip(".") if "." in text else text) or "0"

@@ -183,6 +183,8 @@ class Feeds:
         """When a frame could not be read; what is missing soon after was in there."""
         self._recv_ms = 0
         self._recv = ""
+        self.other_keys: set[str] = set()
+        self._new_others: list[str] = []
         self._options: dict[str, int] = {}
         self._liquidations: dict[str, Recent] = {}
         self._handlers: dict[type, Callable[[Any, int], None]] = {
@@ -290,6 +292,16 @@ class Feeds:
         """A book's entry; its updates were counted as they came."""
         self._writer.pending.append(entry(feed.key, fields))
         feed.fields = fields
+        if self._writer.idle:
+            self._writer.kick()
+
+    def write_other(self, key: str, fields: dict[str, str], latest_key: str) -> None:
+        """An entry of a stream that no venue has, and its hash."""
+        if key not in self.other_keys:
+            self.other_keys.add(key)
+            self._new_others.append(key)
+        self.counters.others += 1
+        self._writer.pending += (entry(key, fields), _hash(latest_key, fields))
         if self._writer.idle:
             self._writer.kick()
 
@@ -468,6 +480,7 @@ class Feeds:
     def repeat_keys(self) -> None:
         """It is not known whether `key_commands` were heard; a second time does no harm."""
         self._new_keys = [(feed.key, feed.channel) for feed in self]
+        self._new_others = list(self.other_keys)
 
     def remember(self, feed: Feed, fields: dict[str, str]) -> None:
         """An entry that another owner wrote."""
@@ -486,7 +499,8 @@ class Feeds:
     def key_commands(self) -> list[str]:
         """For keys that were never seen: their name in the set of all, and the group of the archive."""
         keys, self._new_keys = self._new_keys, []
-        commands = [command("SADD", STREAMS_KEY, key) for key, _ in keys]
+        others, self._new_others = self._new_others, []
+        commands = [command("SADD", STREAMS_KEY, key) for key in (*(key for key, _ in keys), *others)]
         group = self._settings.archive_group
         if group:
             commands += [

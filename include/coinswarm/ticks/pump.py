@@ -211,7 +211,7 @@ class Pump:
         slug = venues[0].slug if venues else self.shard
         streams = [stream for venue in venues for stream in venue.streams]
         self._feeds = Feeds(slug, streams, settings, self._writer, self._gaps)
-        self._trimming = Trimming(self._feeds, self._gaps, settings)
+        self._trimming = Trimming(self._feeds, settings)
         self._rest: Rest | None = None
         self._parts: list[Part] = []
         if self.shard == CROSS_VENUE:
@@ -381,6 +381,8 @@ class Pump:
             "loop_lag_ms": round(self._lag_ms, 2),
             "buffered_bytes": self._writer.buffered_bytes,
             "trade_duplicates": sum(feed.duplicates for feed in self._feeds.trades.values()),
+            "trimmed": self._trimming.trimmed,
+            "trimmed_unread": self._trimming.trimmed_unread,
             "gaps_opened": self._gaps.opened,
             "gaps_open": self._gaps.open,
             "ledger_written": self._ledger.written,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 
 from coinswarm.errors import UserError
-from coinswarm.registry import INSTRUMENTS, Instrument
+from coinswarm.registry import INSTRUMENTS
 from coinswarm.ticks.protocol import Venue
 
 CROSS_VENUE = "cross_venue"
@@ -61,11 +61,3 @@ def check_shard(shard: str) -> None:
     """
     if shard not in shard_names():
         raise UserError(f"there is no shard {shard[:40]!r}; there are {', '.join(shard_names())}")
-
-
-def venues_of(symbol: str) -> tuple[str, ...]:
-    """Sources that list an instrument."""
-    return tuple(dict.fromkeys(one.source for one in INSTRUMENTS if one.symbol == symbol))
-
-
-__all__ = ["CROSS_VENUE", "SHARDS", "Instrument", "check_shard", "connections_of", "shard_names", "venues_of"]

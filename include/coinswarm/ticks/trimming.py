@@ -6,12 +6,10 @@ import time
 
 import hiredis
 
-from coinswarm.ticks.feeds import ARCHIVED, Feed, Feeds
-from coinswarm.ticks.gaps import GapReason, Gaps
+from coinswarm.ticks.feeds import ARCHIVED, Feeds
 from coinswarm.ticks.redis_link import Replies
 from coinswarm.ticks.resp import command
 from coinswarm.ticks.settings import TickSettings
-from coinswarm.ticks.shards import venues_of
 
 _LIMIT_EVERY_SECONDS = 10.0
 
@@ -19,14 +17,15 @@ _LIMIT_EVERY_SECONDS = 10.0
 class Trimming:
     """Trims the streams of a shard. Redis before 8.2 cannot tell what was acknowledged: there only the limit counts."""
 
-    def __init__(self, feeds: Feeds, gaps: Gaps, settings: TickSettings) -> None:
+    def __init__(self, feeds: Feeds, settings: TickSettings) -> None:
         self._feeds = feeds
-        self._gaps = gaps
         self._settings = settings
         self._knows_acknowledged = True
         self._limited_at = time.monotonic()
-        self._sent: list[tuple[Feed, bool]] = []
+        self._sent: list[bool] = []
         self.trimmed = 0
+        self.trimmed_unread = 0
+        """What nobody had acknowledged; the archive, which counts what it reads, opens the gap."""
 
     def commands(self) -> list[str]:
         """This second's commands; `done` takes their replies, which are the last of the upkeep's."""
@@ -38,40 +37,33 @@ class Trimming:
         limiting = time.monotonic() - self._limited_at >= _LIMIT_EVERY_SECONDS
         if limiting:
             self._limited_at = time.monotonic()
+        for key in self._feeds.other_keys:
+            commands.append(command("XTRIM", key, "MINID", "~", oldest))
+            self._sent.append(False)
         for feed in self._feeds:
             archived = bool(settings.archive_group) and feed.channel in ARCHIVED
             if not archived:
                 commands.append(command("XTRIM", feed.key, "MINID", "~", oldest))
-                self._sent.append((feed, False))
+                self._sent.append(False)
                 continue
             if self._knows_acknowledged:
                 commands.append(command("XTRIM", feed.key, "MINID", "~", oldest, "ACKED"))
-                self._sent.append((feed, False))
+                self._sent.append(False)
             if limiting:
                 commands.append(command("XTRIM", feed.key, "MINID", "~", limit))
-                self._sent.append((feed, True))
+                self._sent.append(True)
         return commands
 
     def done(self, replies: Replies) -> None:
-        """What the trimming did: entries that nobody had acknowledged are a gap."""
+        """What the trimming did."""
         sent, self._sent = self._sent, []
         if not sent:
             return
-        for (feed, unread), reply in zip(sent, replies[-len(sent) :], strict=True):
+        for unread, reply in zip(sent, replies[-len(sent) :], strict=True):
             if isinstance(reply, hiredis.ReplyError):
                 if "syntax" in str(reply):
                     self._knows_acknowledged = False
                 continue
             self.trimmed += int(reply)
-            if unread and reply:
-                self._tell(feed, int(reply))
-
-    def _tell(self, feed: Feed, entries: int) -> None:
-        until_ms = time.time_ns() // 1_000_000 - int(self._settings.retention_limit_seconds * 1000)
-        from_ms = until_ms - int(_LIMIT_EVERY_SECONDS * 1000)
-        # The stream is shared by the venues of the symbol, and the count is of all of them.
-        for venue in venues_of(feed.symbol) or (feed.venue,):
-            self._gaps.lost(
-                venue, feed.symbol, feed.channel.value, GapReason.TRIMMED, from_ms, until_ms,
-                detail={"key": feed.key, "entries": entries},
-            )  # fmt: skip
+            if unread:
+                self.trimmed_unread += int(reply)
