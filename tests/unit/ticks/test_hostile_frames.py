@@ -7,7 +7,17 @@ import pytest
 from coinswarm.registry import INSTRUMENTS
 from coinswarm.ticks.model import BookUpdate, MalformedFrame, Trade, Unknown
 from coinswarm.ticks.protocol import Venue
-from coinswarm.ticks.venues import deribit, kraken, kraken_futures, legacy_kraken, okx
+from coinswarm.ticks.venues import (
+    bybit,
+    coinbase,
+    deribit,
+    kraken,
+    kraken_futures,
+    legacy_bybit,
+    legacy_coinbase,
+    legacy_kraken,
+    okx,
+)
 
 pytestmark = pytest.mark.unit
 
@@ -17,7 +27,12 @@ VENUES: list[Venue] = [
     *kraken_futures.connections("futures", ALL),
     *okx.connections("okx", ALL),
     *deribit.connections("deribit", ALL),
+    *coinbase.connections("spot", ALL)[:1],
+    *bybit.connections("spot", ALL),
+    *bybit.connections("linear", ALL),
     *legacy_kraken.connections("spot", None),
+    *legacy_coinbase.connections("spot", None),
+    *legacy_bybit.connections("linear", None),
 ]
 # What makes each of them look closer.
 OPENINGS = [
@@ -25,6 +40,10 @@ OPENINGS = [
     b'{"feed":"trade","product_id":"PF_XBTUSD","uid":',
     b'{"arg":{"channel":"trades-all","instId":"BTC-USDT"},"data":',
     b'{"jsonrpc":"2.0","method":"subscription","params":{"channel":"trades.BTC-PERPETUAL.100ms","data":',
+    b'{"channel":"market_trades","timestamp":"2026-03-01T12:00:00Z","sequence_num":1,"events":',
+    b'{"topic":"publicTrade.BTCUSDT","ts":1,"data":',
+    b'{"topic":"orderBookL2_25.BTCUSD","type":"snapshot","data":',
+    b'{"type":"match","product_id":"BTC-USD","trade_id":',
     b"[1,",
 ]
 
