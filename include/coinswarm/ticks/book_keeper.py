@@ -264,6 +264,8 @@ class BookKeeper:
     def _break(self, live: LiveBook, trouble: Trouble, why: str) -> None:
         symbol = live.stream.symbol
         was_valid, live.valid = live.valid, False
+        # Not every rule can know (a frame of the connection is missing): only a snapshot makes this book valid again.
+        live.rule = self._venue.book_rule(symbol)
         live.changed = False
         live.flow.forget()
         live.waiting.clear()
