@@ -104,7 +104,6 @@ class TradeFeed(Feed):
         "encode",
         "filled",
         "flow",
-        "last_ts",
         "newest",
         "noted",
         "recent",
@@ -119,7 +118,6 @@ class TradeFeed(Feed):
         self.recent = Recent()
         self.duplicates = 0
         self.filled = 0
-        self.last_ts = 0
         self.newest: Trade | None = None
         self.told: Trade | None = None
         self.noted = ""
@@ -143,6 +141,11 @@ class TradeFeed(Feed):
     def repeat_latest(self) -> None:
         """The hash was not written."""
         self.told = None
+
+    @property
+    def last_ts(self) -> int:
+        """Time of the newest trade."""
+        return self.newest.ts if self.newest is not None else 0
 
     def proven_to(self) -> int:
         """All minutes that ended before are proven, if the chain held."""
@@ -176,6 +179,8 @@ class Feeds:
         self.trades: dict[str, TradeFeed] = {}
         self._settings = settings
         self._writer = writer
+        self._append = writer.pending.append
+        self._most = settings.flush_entries
         self._gaps = gaps
         self._feeds: dict[tuple[Channel, str], Feed] = {}
         self._new_keys: list[tuple[str, Channel]] = []
@@ -248,20 +253,21 @@ class Feeds:
                 self._hole(feed, event, seen, recv_ms)
             if recv_ms != self._recv_ms:
                 self._recv_ms, self._recv = recv_ms, recv_field(recv_ms)
-            self._writer.pending.append(feed.encode(event, self._recv))
-            ts, minutes = event.ts, feed.minutes
-            if minutes.start <= ts < minutes.end:
+            self._append(feed.encode(event, self._recv))
+            minutes = feed.minutes
+            if minutes.start <= event.ts < minutes.end:
                 minutes.count += 1
             else:
-                minutes.roll(ts, recv_ms)
-            feed.last_ts, feed.heard_ms, feed.newest = ts, recv_ms, event
+                minutes.roll(event.ts, recv_ms)
+            feed.heard_ms = recv_ms
+            feed.newest = event
             if feed.flow is not None:
                 feed.flow.append(event)
         writer = self._writer
         if writer.idle:
             if writer.pending:
                 writer.kick()
-        elif len(writer.pending) >= self._settings.flush_entries:
+        elif len(writer.pending) >= self._most:
             writer.seal()
 
     def _hole(self, feed: TradeFeed, trade: Trade, seen: Any, recv_ms: int) -> None:

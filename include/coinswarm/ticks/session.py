@@ -54,6 +54,7 @@ _SILENT_SOCKET_SECONDS = 60.0
 _BURST = 4
 _SPACING_SECONDS = 0.25
 _UNKNOWN_KINDS = 100
+_BRACKETS = b"{["
 _log = logging.getLogger(__name__)
 
 
@@ -116,6 +117,8 @@ class Link(WSListener):
         self._decode = session.venue.decode
         self._held: deque[tuple[Event, int]] = deque(maxlen=session.settings.held_events)
         self._take: Callable[[Link, Sequence[Event], int], None] = _hold
+        self.frames = 0
+        self._recv_ms = 0
         self._parts: list[bytes] = []
         self._next_number: int | None = None
         self._fresh = True
@@ -128,14 +131,17 @@ class Link(WSListener):
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         """A frame came: the hot path."""
-        if frame.msg_type == WSMsgType.TEXT and frame.fin:
-            payload = frame.get_payload_as_bytes()
-        else:
-            assembled = self._assemble(frame)
+        payload = frame.get_payload_as_bytes()
+        # What begins with a bracket is a message. The type is asked of all else only: it costs as much as reading.
+        if not payload or payload[0] not in _BRACKETS or self._parts or not frame.fin:
+            assembled = self._assemble(frame, payload)
             if assembled is None:
                 return
             payload = assembled
-        self._counters.frames += 1
+        # All frames of one reading were received at the same time.
+        recv_ms = self._recv_ms or time.time_ns() // 1_000_000
+        self._recv_ms = 0 if frame.last_in_buffer else recv_ms
+        self.frames += 1
         try:
             events = self._decode(payload)
         except MalformedFrame as error:
@@ -146,17 +152,18 @@ class Link(WSListener):
             _log.exception("decoding a frame of %s failed", self._session.venue.name)
             self._session.malformed(self, payload, f"{type(error).__name__}: {error}")
             return
-        self._take(self, events, time.time_ns() // 1_000_000)
+        self._take(self, events, recv_ms)
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         """The socket is gone."""
+        self.count_frames()
         if not self.why_closed:
             info = transport.close_handshake
             received = getattr(info, "recv", None)
             self.why_closed = f"closed by the venue ({received.code} {received.reason})" if received else "broke"
         self.closed.set()
 
-    def _assemble(self, frame: WSFrame) -> bytes | None:
+    def _assemble(self, frame: WSFrame, payload: bytes) -> bytes | None:
         kind = frame.msg_type
         if kind == WSMsgType.CLOSE:
             if self.transport is not None:
@@ -165,14 +172,14 @@ class Link(WSListener):
         if kind not in (WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.CONTINUATION):
             self.heard_at = time.monotonic()
             return None
-        self._parts.append(frame.get_payload_as_bytes())
+        self._parts.append(payload)
         if sum(map(len, self._parts)) > MAX_FRAME_BYTES:
             self.close("a message is too large")
             return None
         if not frame.fin:
             return None
-        payload, self._parts = b"".join(self._parts), []
-        return payload
+        parts, self._parts = self._parts, []
+        return b"".join(parts)
 
     # As an origin of events, and as the host of its books
 
@@ -218,6 +225,11 @@ class Link(WSListener):
     def restart(self, reason: str) -> None:
         """Connect anew."""
         self.close(reason)
+
+    def count_frames(self) -> None:
+        """Add to the shard's counter."""
+        self._counters.frames += self.frames
+        self.frames = 0
 
     def close(self, reason: str) -> None:
         """Close the socket; `closed` is set when it is."""
@@ -286,23 +298,19 @@ class Link(WSListener):
             self._take = _take_first
         else:
             self._session.came_alive()
-            self._take = Link.take
+            self._take = self._session.feeds.take
 
     def retire(self) -> None:
         """Nothing of this socket counts any more."""
         self.in_charge = False
         self._take = _ignore
 
-    def take(self, events: Sequence[Event], recv_ms: int) -> None:
-        """Write events."""
-        self._session.feeds.take(self, events, recv_ms)
-
     def first(self, events: Sequence[Event], recv_ms: int) -> None:
         """The first frame: somebody is there."""
         self._fresh = False
-        self._take = Link.take
+        self._take = self._session.feeds.take
         self._session.came_alive()
-        self.take(events, recv_ms)
+        self._take(self, events, recv_ms)
 
 
 def _hold(link: Link, events: Sequence[Event], recv_ms: int) -> None:
@@ -570,8 +578,10 @@ class Session:
     def tick(self, now_ms: int) -> None:
         """Look after books and silent streams."""
         for one in (self.link, self._successor):
-            if one is not None and not self._paused:
-                one.books.tick()
+            if one is not None:
+                one.count_frames()
+                if not self._paused:
+                    one.books.tick()
         link = self.link
         if link is None or not link.in_charge or self._paused or link.closed.is_set():
             return

@@ -121,6 +121,7 @@ class Writer:
 
     def __init__(self, lease: Lease, connection: Connection, settings: TickSettings, host: WriterHost) -> None:
         self.pending: list[str] = []
+        """Always the same list."""
         self.idle = False
         self.wants = False
         """Set by the pump once it is ready to take over from another owner."""
