@@ -156,6 +156,8 @@ class BookKeeper:
                 self._feeds.resumed(feed, now_ms)
                 self._watch_trades(live)
                 live.changed = True
+            elif feed.minutes.down_since is None:
+                feed.minutes.down_since = now_ms
 
     def publish(self, now_ms: int) -> None:
         """Write the books that have changed, each at most every `book_seconds`."""

@@ -414,7 +414,6 @@ class Feeds:
     def resumed(self, feed: Feed, now_ms: int) -> None:
         """The stream is there again; what is missing of numbered trades, the next of them tells."""
         since, feed.minutes.down_since = feed.minutes.down_since, None
-        feed.heard_ms = now_ms
         if since is not None:
             feed.minutes.flag(since, now_ms, Trouble.DOWN if now_ms - since > verdicts.MINUTE_MS else Trouble.RECONNECT)
         if not (isinstance(feed, TradeFeed) and feed.proof is Proof.SEQUENCE):

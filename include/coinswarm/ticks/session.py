@@ -55,6 +55,7 @@ _BURST = 4
 _SPACING_SECONDS = 0.25
 _UNKNOWN_KINDS = 100
 _BRACKETS = b"{["
+_NO_BOOK = "no book: "
 _log = logging.getLogger(__name__)
 
 
@@ -359,6 +360,7 @@ class Session:
         self._flows.set()
         self._problem = ""
         self._tasks: set[asyncio.Task[None]] = set()
+        self._frozen_since: dict[str, int] = {}
         self._watches = {
             (stream.channel, stream.symbol): Watch(int(stream.quiet_seconds * 1000)) for stream in venue.streams
         }
@@ -412,6 +414,9 @@ class Session:
         """The pump writes from now on."""
         if self.link is not None:
             self.link.take_charge()
+            return
+        for feed in self.own_feeds():
+            feed.minutes.down_since = feed.minutes.down_since or time.time_ns() // 1_000_000
 
     def pause(self, paused: bool) -> None:
         """Stop reading, or read on."""
@@ -471,16 +476,13 @@ class Session:
 
     async def _keep_alive(self, link: Link) -> None:
         own = self.venue.ping
-        pause = min(own.seconds, _PING_SECONDS) if own is not None else _PING_SECONDS
-        said = link.opened_at
-        while not link.closed.is_set():
-            await asyncio.sleep(pause)
+        while True:
+            await asyncio.sleep(own.seconds if own is not None else _PING_SECONDS)
             if link.closed.is_set() or link.transport is None:
                 return
-            if own is not None and time.monotonic() - said >= own.seconds - 0.01:
-                said = time.monotonic()
+            if own is not None:
                 link.send((own.frame,))
-            if own is None:
+            else:
                 link.transport.send_ping()
 
     def _keep(self, work: Any) -> None:
@@ -528,10 +530,11 @@ class Session:
     # What the socket tells
 
     def came_alive(self) -> None:
-        """A frame came on the socket in charge."""
+        """A frame came on the socket in charge: that is life, but not of a stream that was frozen."""
         now_ms = time.time_ns() // 1_000_000
         for feed in self.own_feeds():
-            if feed.channel is not Channel.BOOK and feed.minutes.down_since is not None:
+            down = feed.channel is not Channel.BOOK and feed.minutes.down_since is not None
+            if down and feed.name not in self._frozen_since:
                 self.feeds.resumed(feed, now_ms)
 
     def acknowledged(self, ack: Ack) -> None:
@@ -568,8 +571,10 @@ class Session:
         body = None
         try:
             body = await self._rest.body(url)
+            if self._problem.startswith(_NO_BOOK):
+                self._well()
         except CoinswarmError as error:
-            self._ill(f"book: {error}")
+            self._ill(f"{_NO_BOOK}{error}")
         if not link.closed.is_set():
             got(body)
 
@@ -598,6 +603,8 @@ class Session:
         watch = self._watches[feed.channel, feed.symbol]
         if feed.heard_ms > watch.heard_ms:
             watch.heard(feed.heard_ms)
+            if self._frozen_since.pop(feed.name, now_ms) < feed.heard_ms and feed.channel is not Channel.BOOK:
+                self.feeds.resumed(feed, feed.heard_ms)
         if feed.channel is Channel.BOOK and feed.minutes.down_since is not None:
             return  # it waits for its snapshot, which the books see to
         since = max(watch.heard_ms, watch.calm_ms, int((time.time() - link.age) * 1000))
@@ -629,6 +636,7 @@ class Session:
             return
         self.counters.frozen += 1
         self._watches[feed.channel, feed.symbol].reconnected()
+        self._frozen_since[feed.name] = now_ms
         feed.minutes.flag(since, now_ms, Trouble.SILENCE)
         self.feeds.interrupted(feed, GapReason.SILENCE, since, silent_ms=now_ms - since)
         link.close(f"{feed.name} is silent")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -66,13 +67,18 @@ def test_redis_restarted_without_its_data_opens_a_gap_for_what_it_forgot(exchang
 
 
 def _fill(redis_client: redis.Redis) -> list[str]:
-    """Fill Redis to the last kilobyte; what it still takes then is less than a batch."""
-    keys = []
-    for size in (200_000, 20_000, 2_000, 200, 200):
-        with contextlib.suppress(redis.exceptions.OutOfMemoryError):
-            while True:
-                keys.append(f"filler:{len(keys)}")
-                redis_client.set(keys[-1], "x" * size)
+    """Fill Redis, again and again until it has given back what it keeps for its clients, too."""
+    keys: list[str] = []
+    idle = 0
+    while idle < 4:
+        before = len(keys)
+        for size in (200_000, 20_000, 2_000, 200):
+            with contextlib.suppress(redis.exceptions.OutOfMemoryError):
+                while True:
+                    redis_client.set(f"filler:{len(keys)}", "x" * size)
+                    keys.append(f"filler:{len(keys)}")
+        idle = idle + 1 if len(keys) == before else 0
+        time.sleep(0.5)
     return keys
 
 
@@ -85,10 +91,9 @@ def test_redis_that_is_full_takes_what_waited_once_there_is_room(exchange: Excha
                     await until(lambda: exchange.listeners)
                     await _trade(exchange, 10)
                     await until(lambda: length(server.connection) == 10)
-                    fillers = _fill(redis_client)
+                    fillers = await asyncio.to_thread(_fill, redis_client)
                     await _trade(exchange, 20_000)
-                    await followed.reach(PumpState.DEGRADED)
-                    assert "OOM" in followed.changes[-1].reason
+                    await until(lambda: any("OOM" in change.reason for change in followed.changes))
                     token = followed.count("token")
                     # Longer than the lease: it is held although nothing can be written.
                     await asyncio.sleep(1.5)
