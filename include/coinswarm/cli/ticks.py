@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -47,3 +48,24 @@ def run(
 
     settings = TickSettings() if ledger else TickSettings(ledger_connection="")
     asyncio.run(run_shards(shard or shard_names(), settings, resolve, tell, seconds))
+
+
+@commands.command()
+def replay(
+    venue: Annotated[str, typer.Argument(help="Whose frames they are, for instance `binance_spot`.")],
+    file: Annotated[Path, typer.Argument(help="Recorded frames, one a line; .gz is unpacked.")],
+    speed: Annotated[str, typer.Option(help="`full`, or `original`: as slowly as the frames came.")] = "full",
+) -> None:
+    """Feed recorded frames through decoder, continuity and books, and print as JSON what is in them.
+
+    The exit code is 3 if a frame could not be read.
+    """
+    from coinswarm.ticks.captures import read_frames
+    from coinswarm.ticks.replay import pace, venue_named
+    from coinswarm.ticks.replay import replay as replay_frames
+
+    found = replay_frames(venue_named(venue), read_frames(file), pace(speed))
+    output.json_line(found.to_json())
+    if found.malformed_count:
+        typer.echo(f"coinswarm: {found.malformed_count} frames could not be read", err=True)
+        raise typer.Exit(3)
