@@ -25,7 +25,8 @@ with DAG(
     dag_id="build_planner_marts",
     description="Staging, intermediate and planner marts; appends versions where values changed",
     schedule=AssetOrTimeSchedule(
-        timetable=CronTriggerTimetable("*/15 * * * *", timezone="UTC"), assets=AssetAny(*assets.all_raw())
+        timetable=CronTriggerTimetable("*/15 * * * *", timezone="UTC"),
+        assets=AssetAny(*dict.fromkeys((*assets.all_raw(), *assets.of_ticks()))),
     ),
     start_date=START,
     catchup=False,

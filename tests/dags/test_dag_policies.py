@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,7 +17,9 @@ from tests.support import ROOT
 from coinswarm.orchestration import dag_inventory
 from coinswarm.orchestration.dag_docs import HEADINGS
 from coinswarm.orchestration.tags import Kind, Layer, Tier
+from coinswarm.registry import INSTRUMENTS
 from coinswarm.sources import SOURCES
+from coinswarm.ticks.shards import shard_names
 
 pytestmark = pytest.mark.dags
 
@@ -60,7 +65,16 @@ def test_dag_folder_when_parsed_then_has_no_import_error(bag: DagBag) -> None:
 def test_dag_folder_when_parsed_then_has_one_ingest_dag_per_source_and_cadence(bag: DagBag) -> None:
     ingest = {dag_id for dag_id in bag.dags if dag_id.startswith("ingest__")}
     assert ingest == {f"ingest__{slug}__{cadence}" for slug, spec in SOURCES.items() for cadence in spec.cadences}
-    assert set(bag.dags) - ingest == {"build_planner_marts", "backfill_history", "verify_store", "publish_docs"}
+    assert set(bag.dags) - ingest == {
+        "build_planner_marts",
+        "backfill_history",
+        "verify_store",
+        "publish_docs",
+        "stream_ticks",
+        "archive_ticks",
+        "repair_gaps",
+        "expire_ticks",
+    }
 
 
 def test_dags_when_checked_then_keep_every_policy(bag: DagBag) -> None:
@@ -84,6 +98,40 @@ def test_ingest_dags_when_built_then_every_feed_ends_in_its_asset_and_asks_withi
                 assert [asset.name for asset in publish.outlets] == [f"raw.{feed.dataset}.{slug}"]
                 assert dag.get_task(f"{feed.name}.land_payload").pool == spec.pool
                 assert dag.get_task(f"{feed.name}.validate_batch").downstream_task_ids == {publish.task_id}
+
+
+def test_live_ticks_when_scheduled_then_every_shard_starts_in_a_triggerer_and_one_run_follows_the_other(
+    bag: DagBag,
+) -> None:
+    dag = bag.dags["stream_ticks"]
+    assert {task.task_id: task.start_trigger_args.trigger_kwargs["shard"] for task in dag.tasks} == {
+        f"stream_{shard}": shard for shard in shard_names()
+    }
+    assert all(task.start_from_trigger and "since" in task.template_fields for task in dag.tasks)
+    assert (type(dag.timetable).__name__, dag.max_active_runs) == ("ContinuousTimetable", 1)
+    session = timedelta(seconds=dag.tasks[0].session_seconds)
+    assert all(session < task.execution_timeout < dag.dagrun_timeout for task in dag.tasks)
+    # A shard that fails at its session's end holds up the next run no longer than the other shards' pumps linger.
+    assert all(task.max_retry_delay < timedelta(seconds=task.settings["linger_seconds"] / 2) for task in dag.tasks)
+
+
+def test_live_ticks_when_triggerers_have_queues_then_workers_defer_them_to_theirs() -> None:
+    code = (
+        "import sys; sys.path.insert(0, 'plugins');"
+        "from airflow.dag_processing.dagbag import DagBag; bag = DagBag('dags/stream_ticks.py');"
+        "tasks = bag.dags['stream_ticks'].tasks;"
+        "print({(task.start_from_trigger, task.start_trigger_args, task.queue) for task in tasks})"
+    )
+    environment = {**os.environ, "AIRFLOW__TRIGGERER__QUEUES_ENABLED": "True"}
+    out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert out.stdout.strip().splitlines()[-1:] == ["{(False, None, 'streams')}"], out.stderr
+
+
+def test_marts_when_ticks_are_archived_then_follow(bag: DagBag) -> None:
+    followed = {asset.name for asset in bag.dags["build_planner_marts"].timetable.asset_condition.objects}
+    for dataset in ("trade_bars", "liquidations", "order_books"):
+        for source in {one.source for one in INSTRUMENTS}:
+            assert f"raw.{dataset}.{source}" in followed
 
 
 def test_inventory_when_written_again_then_equals_what_is_committed(bag: DagBag) -> None:
@@ -110,9 +158,6 @@ def test_dag_files_when_read_then_are_wiring(bag: DagBag) -> None:
 
 
 def test_dag_folder_when_imported_then_heavy_libraries_stay_out() -> None:
-    import subprocess
-    import sys
-
     code = (
         "import sys, pathlib, runpy; sys.path.insert(0, 'plugins');"
         "[runpy.run_path(str(p)) for p in sorted(pathlib.Path('dags').glob('*.py'))];"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from airflow.sdk import Asset
 
+from coinswarm.registry import INSTRUMENTS
 from coinswarm.sources import SOURCES
 from coinswarm.sources.spec import SourceSpec
 
@@ -24,5 +25,13 @@ def raw_of(spec: SourceSpec) -> tuple[Asset, ...]:
 
 
 def all_raw() -> tuple[Asset, ...]:
-    """Every raw asset of every source."""
+    """Every raw asset that ingest DAGs announce."""
     return tuple(asset for spec in SOURCES.values() for asset in raw_of(spec))
+
+
+def of_ticks() -> tuple[Asset, ...]:
+    """What the archive of live ticks announces and marts are built from; trades reach them as bars."""
+    sources = sorted({one.source for one in INSTRUMENTS})
+    return tuple(
+        raw(dataset, source) for dataset in ("trade_bars", "liquidations", "order_books") for source in sources
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from airflow.sdk import Connection as AirflowConnection
 
 from coinswarm.connections import Connection, from_fields
@@ -10,6 +12,16 @@ from coinswarm.connections import Connection, from_fields
 def resolve(conn_id: str) -> Connection:
     """The Airflow connection called `conn_id`, in the form that the library takes."""
     found = AirflowConnection.get(conn_id)
+    return _ours(conn_id, found, found.extra_dejson)
+
+
+async def resolve_in_loop(conn_id: str) -> Connection:
+    """The same inside a trigger, where the synchronous accessors would hold up every other trigger of the loop."""
+    found = await AirflowConnection.async_get(conn_id)
+    return _ours(conn_id, found, await found.aextra_dejson())
+
+
+def _ours(conn_id: str, found: Any, extra: Any) -> Connection:
     return from_fields(
         conn_id,
         {
@@ -18,6 +30,6 @@ def resolve(conn_id: str) -> Connection:
             "login": found.login,
             "password": found.password,
             "schema": found.schema,
-            "extra": found.extra_dejson,
+            "extra": extra,
         },
     )

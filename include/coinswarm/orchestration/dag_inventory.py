@@ -45,6 +45,8 @@ def readme(text: str, dags: Iterable[DAG]) -> str:
 def _schedule(timetable: Any) -> str:
     if getattr(timetable, "timetable", None) is not None:
         return f"{_schedule(timetable.timetable)}, and after any of its assets"
+    if type(timetable).__name__ == "ContinuousTimetable":
+        return "always"
     expression = getattr(timetable, "expression", None)
     return f"`{expression}`" if expression else "by hand"
 
