@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import secrets
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 
+from coinswarm.connections import Connection
 from coinswarm.local import redis
 from coinswarm.local.ports import free_ports
 from coinswarm.local.programs import running
@@ -37,6 +40,50 @@ class OwnRedis:
         self._process.kill()
         self._process.wait()
         self._stack.close()
+
+
+class CuttingProxy:
+    """Between a client and Redis; when armed, the next flush still reaches Redis, but its replies reach nobody."""
+
+    def __init__(self, behind: Connection) -> None:
+        self.connection = behind
+        self.armed = False
+        self.cuts = 0
+        self._behind = behind
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.connection = replace(self._behind, port=server.sockets[0].getsockname()[1])
+        try:
+            yield
+        finally:
+            server.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        redis_reader, redis_writer = await asyncio.open_connection(self._behind.host, self._behind.port)
+        cutting = False
+
+        async def requests() -> None:
+            nonlocal cutting
+            while data := await reader.read(1 << 20):
+                if self.armed and b"XADD" in data:
+                    self.armed, cutting = False, True
+                redis_writer.write(data)
+
+        async def replies() -> None:
+            while data := await redis_reader.read(1 << 20):
+                if cutting and b"-0\r\n" in data:  # the ids that XADD gave: it was done
+                    self.cuts += 1
+                    return
+                writer.write(data)
+
+        work = [asyncio.create_task(requests()), asyncio.create_task(replies())]
+        await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
+        for task in work:
+            task.cancel()
+        for one in (writer, redis_writer):
+            one.transport.abort()
 
 
 @contextlib.contextmanager

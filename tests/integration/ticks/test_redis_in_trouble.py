@@ -12,8 +12,9 @@ import pytest
 import redis
 from tests.integration.ticks.exchange import Exchange
 from tests.integration.ticks.pumps import QUICK, client, length, pumping, resolver, until, written
-from tests.integration.ticks.servers import own_redis
+from tests.integration.ticks.servers import CuttingProxy, own_redis
 
+from coinswarm.connections import Connection
 from coinswarm.ticks.gaps import Gap
 from coinswarm.ticks.pump import PumpState
 
@@ -44,6 +45,27 @@ def test_redis_killed_under_load_with_its_data_on_disk_loses_and_repeats_nothing
             assert written(server.connection) == list(range(1, 12_001))
 
     asyncio.run(scenario())
+
+
+def test_flush_that_happened_while_its_replies_were_lost_is_not_repeated(
+    exchange: Exchange, empty_redis: Connection
+) -> None:
+    proxy = CuttingProxy(empty_redis)
+
+    async def scenario() -> None:
+        async with proxy.running(), pumping(resolver(exchange.url, proxy.connection)) as followed:
+            await until(lambda: exchange.listeners)
+            for number in range(1, 11):
+                proxy.armed = True
+                await _trade(exchange, 50)
+                await until(lambda number=number: proxy.cuts == number, "a flush whose replies are lost")
+            await until(lambda: length(empty_redis) >= 500)
+            await until(lambda: followed.count("entries") == 500)
+            assert followed.count("applied_unseen") == 10
+            assert followed.count("gaps_opened") == 0
+
+    asyncio.run(scenario())
+    assert written(empty_redis) == list(range(1, 501))
 
 
 def test_redis_restarted_without_its_data_opens_a_gap_for_what_it_forgot(exchange: Exchange, tmp_path: Path) -> None:
