@@ -16,6 +16,7 @@ from typing import Any
 from coinswarm.sandbox.faults import Fault
 from coinswarm.sandbox.protocol import Clock
 from coinswarm.sandbox.server import DEFAULT_PORT, DEFAULT_SEED, MODES, serve
+from coinswarm.sandbox.streams.faults import StreamFault
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,6 +32,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--faults", default=os.environ.get("COINSWARM_SANDBOX_FAULTS", ""), help="JSON list of rules")
     parser.add_argument(
         "--revisions", default=os.environ.get("COINSWARM_SANDBOX_REVISIONS", ""), help="JSON list of restated bars"
+    )
+    parser.add_argument(
+        "--stream-faults", default=os.environ.get("COINSWARM_SANDBOX_STREAM_FAULTS", ""), help="JSON list of rules"
+    )
+    parser.add_argument(
+        "--tick-rate",
+        type=float,
+        default=float(os.environ.get("COINSWARM_SANDBOX_TICK_RATE") or 1.0),
+        help="factor on the trades and book changes of a second, not on volumes",
     )
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -50,6 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             clock=Clock(now),
             faults=[Fault.from_json(rule) for rule in _objects(options.faults, "--faults")],
             revisions=_objects(options.revisions, "--revisions"),
+            stream_faults=[StreamFault.from_json(rule) for rule in _objects(options.stream_faults, "--stream-faults")],
+            tick_rate=options.tick_rate,
         )
     except KeyboardInterrupt:
         return 0

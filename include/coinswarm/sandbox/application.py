@@ -14,6 +14,11 @@ from coinswarm.sandbox.faults import Fault, Faults, spoil
 from coinswarm.sandbox.market.revisions import Revision, Revisions, milliseconds_of
 from coinswarm.sandbox.protocol import Call, NotRecorded, Refusal, Reply, Route, World, json_reply
 from coinswarm.sandbox.recorded_bodies import RecordedBody
+from coinswarm.sandbox.streams.connection import Streams
+from coinswarm.sandbox.streams.faults import StreamFault
+from coinswarm.sandbox.streams.produced import produced
+from coinswarm.sandbox.streams.registry import find as find_stream
+from coinswarm.sandbox.streams.session import Session
 
 
 class Routes:
@@ -50,6 +55,7 @@ class Sandbox:
     world: World
     routes: Routes
     faults: Faults
+    streams: Streams
     revisions: Revisions
     bodies: tuple[RecordedBody, ...] = ()
     requests: Counter[str] = field(default_factory=Counter)
@@ -71,6 +77,17 @@ class Sandbox:
         if fault.kind in ("rate_limit", "server_error", "status"):
             return spoil(Reply(b""), fault, call.host), fault
         return spoil(self._provider(call), fault), fault
+
+    def open_stream(self, call: Call) -> Session | None:
+        """A WebSocket session for an upgraded request; None if there is none there, or a fault strikes the request."""
+        opener = None if self.world.mode == "replay" else find_stream(call.host)
+        if opener is None or self.faults.would_strike(call.host, call.path):
+            return None
+        session = opener(self.world, call)
+        if session is not None:
+            with self.lock:
+                self.requests[f"{call.host}{call.path}"] += 1
+        return session
 
     def _provider(self, call: Call) -> Reply:
         for body in self.bodies:
@@ -95,7 +112,7 @@ class Sandbox:
             known = ", ".join(f"{method} /_control{path}" for method, path in _ACTIONS)
             return json_reply({"error": f"no such control call; known: {known}"}, status=404)
         try:
-            return json_reply(action(self, json.loads(call.body) if call.body else {}))
+            return json_reply(action(self, json.loads(call.body) if call.body else dict(call.query)))
         except (ValueError, TypeError, KeyError) as error:
             return json_reply({"error": str(error)}, status=400)
 
@@ -112,6 +129,8 @@ def _state(sandbox: Sandbox, _: Any) -> dict[str, Any]:
         "struck": struck,
         "faults": sandbox.faults.listed(),
         "revisions": len(sandbox.revisions),
+        "streams": sandbox.streams.state(),
+        "stream_faults": sandbox.streams.faults.listed(),
     }
 
 
@@ -160,7 +179,23 @@ def _reset_counts(sandbox: Sandbox, _: Any) -> dict[str, Any]:
     with sandbox.lock:
         sandbox.requests.clear()
         sandbox.struck.clear()
+    sandbox.streams.reset()
     return {"total": 0}
+
+
+def _add_stream_faults(sandbox: Sandbox, body: Any) -> dict[str, Any]:
+    for fault in [StreamFault.from_json(fields) for fields in (body if isinstance(body, list) else [body])]:
+        sandbox.streams.faults.add(fault)
+    return {"stream_faults": sandbox.streams.faults.listed()}
+
+
+def _clear_stream_faults(sandbox: Sandbox, _: Any) -> dict[str, Any]:
+    sandbox.streams.faults.clear()
+    return {"stream_faults": []}
+
+
+def _ticks(sandbox: Sandbox, query: Any) -> dict[str, Any]:
+    return produced(sandbox.world, query)
 
 
 _ACTIONS: dict[tuple[str, str], Callable[[Sandbox, Any], dict[str, Any]]] = {
@@ -171,4 +206,7 @@ _ACTIONS: dict[tuple[str, str], Callable[[Sandbox, Any], dict[str, Any]]] = {
     ("POST", "/revise"): _revise,
     ("DELETE", "/revise"): _clear_revisions,
     ("POST", "/clock"): _set_clock,
+    ("POST", "/stream_faults"): _add_stream_faults,
+    ("DELETE", "/stream_faults"): _clear_stream_faults,
+    ("GET", "/ticks"): _ticks,
 }

@@ -95,6 +95,15 @@ class Faults:
         with self._lock:
             return [asdict(rule) for rule in self._rules]
 
+    def would_strike(self, host: str, path: str) -> bool:
+        """Whether a rule that always strikes waits for this request."""
+        with self._lock:
+            return any(
+                fnmatchcase(host, rule.host) and fnmatchcase(path, rule.path) and (rule.count is None or rule.count > 0)
+                for rule in self._rules
+                if rule.probability == 1
+            )
+
     def strike(self, host: str, path: str) -> Fault | None:
         """The rule that spoils this request, if any; uses up one of its count."""
         with self._lock:

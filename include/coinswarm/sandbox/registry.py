@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from coinswarm.sandbox.exchanges import binance, bybit, coinbase, deribit, kraken, okx
+from coinswarm.sandbox.exchanges import binance, binance_trades, bybit, coinbase, deribit, kraken, okx
 from coinswarm.sandbox.macro import coingecko, fred
 from coinswarm.sandbox.news import gdelt
 from coinswarm.sandbox.onchain import defillama
@@ -11,6 +11,7 @@ from coinswarm.sandbox.protocol import Route
 ROUTES: tuple[Route, ...] = (
     # exchanges
     *binance.ROUTES,
+    *binance_trades.ROUTES,
     *bybit.ROUTES,
     *coinbase.ROUTES,
     *deribit.ROUTES,

@@ -3,7 +3,9 @@
 Control calls, all JSON: `GET /_control/state` (counts, rules, clock), `POST /_control/faults` (one rule or a list, see
 `faults.Fault`), `POST /_control/revise` (`{"venue", "market", "symbol", "minutes", "at", "field", "value"}`; `minutes`
 is the bar's length, 0 for a funding event; without `value` the field grows by one percent), `POST /_control/clock`
-(`{"now": "2024-07-02T00:00:00+00:00"}`, null for the wall clock); `DELETE` on the first three forgets.
+(`{"now": "2024-07-02T00:00:00+00:00"}`, null for the wall clock), `POST /_control/stream_faults` (one rule or a list,
+see `streams.faults.StreamFault`); `DELETE` on the first three and the last forgets. `GET /_control/ticks?host=&symbol=`
+says which trades there were (`market=` where a host has several of a symbol, `start=` and `end=` a range of time).
 """
 
 from __future__ import annotations
@@ -28,10 +30,13 @@ from coinswarm.sandbox.market.revisions import Revisions
 from coinswarm.sandbox.market.simulated import SimulatedMarket
 from coinswarm.sandbox.protocol import Call, Clock, World
 from coinswarm.sandbox.recorded_bodies import read_bodies
+from coinswarm.sandbox.streams.connection import Streams
+from coinswarm.sandbox.streams.faults import StreamFault, StreamFaults
 
 MODES = ("simulate", "replay")
 DEFAULT_PORT = 21300
 DEFAULT_SEED = 20_260
+SLOWEST_RATE, FASTEST_RATE = 0.01, 200.0
 _MAX_BODY = 1 << 20
 _log = logging.getLogger(__name__)
 
@@ -45,6 +50,8 @@ class Settings(TypedDict, total=False):
     clock: Clock | None
     faults: Sequence[Fault]
     revisions: Sequence[Mapping[str, Any]]
+    stream_faults: Sequence[StreamFault]
+    tick_rate: float
 
 
 def build(
@@ -56,18 +63,22 @@ def build(
     clock: Clock | None = None,
     faults: Sequence[Fault] = (),
     revisions: Sequence[Mapping[str, Any]] = (),
+    stream_faults: Sequence[StreamFault] = (),
+    tick_rate: float = 1.0,
 ) -> Sandbox:
     """A sandbox without a socket.
 
     Raises:
-        ValueError: unknown mode, a replay with nothing to replay, a history file of the wrong form, or a revision of
-            something that is not listed.
+        ValueError: unknown mode, a replay with nothing to replay, a history file of the wrong form, a rate out of
+            range, or a revision of something that is not listed.
     """
+    if not SLOWEST_RATE <= tick_rate <= FASTEST_RATE:
+        raise ValueError(f"tick rate {tick_rate:g} is not within {SLOWEST_RATE:g} and {FASTEST_RATE:g}")
     clock = clock or Clock()
     changes = Revisions()
     market: Market
     if mode == "simulate":
-        market = SimulatedMarket(seed, clock, changes)
+        market = SimulatedMarket(seed, clock, changes, tick_rate)
     elif mode == "replay":
         if replay_csv is None and bodies is None:
             raise ValueError("a replay needs a history file or a folder of recorded bodies")
@@ -77,8 +88,13 @@ def build(
     rules = Faults(seed)
     for fault in faults:
         rules.add(fault)
+    broken = StreamFaults(seed)
+    for stream_fault in stream_faults:
+        broken.add(stream_fault)
+    world = World(mode, seed, clock, market)
     sandbox = Sandbox(
-        world=World(mode, seed, clock, market),
+        world=world,
+        streams=Streams(world, broken),
         routes=Routes(registry.ROUTES),
         faults=rules,
         revisions=changes,
@@ -96,6 +112,10 @@ class _Server(ThreadingHTTPServer):
     def __init__(self, address: tuple[str, int], sandbox: Sandbox) -> None:
         super().__init__(address, _Handler)
         self.sandbox = sandbox
+
+    def server_close(self) -> None:
+        super().server_close()
+        self.sandbox.streams.close()
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -135,6 +155,8 @@ class _Handler(BaseHTTPRequestHandler):
             body=body,
         )
         try:
+            if self.headers.get("Upgrade", "").lower() == "websocket" and self._stream(call):
+                return
             reply, fault = self.server.sandbox.answer(call)
         except Exception:
             _log.exception("the stand-in failed at %s %s", call.method, self.path[:200])
@@ -155,6 +177,17 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         self.wfile.write(reply.body)
+
+    def _stream(self, call: Call) -> bool:
+        """Serve a WebSocket in this thread until it ends; False if there is none, or a fault strikes the request."""
+        sandbox = self.server.sandbox
+        session = sandbox.open_stream(call)
+        if session is None:
+            return False
+        lines = [self.requestline, *(f"{name}: {value}" for name, value in self.headers.items()), "", ""]
+        self.close_connection = True
+        sandbox.streams.serve(self.connection, "\r\n".join(lines).encode("latin-1"), call, session)
+        return True
 
     def handle(self) -> None:
         try:
@@ -195,7 +228,6 @@ def running(
         finally:
             server.shutdown()
             thread.join()
-            server.socket.close()
 
 
 def is_listening(host: str, port: int) -> bool:

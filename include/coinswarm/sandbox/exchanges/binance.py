@@ -12,6 +12,11 @@ from coinswarm.sandbox.market.positioning import lateness
 from coinswarm.sandbox.protocol import Call, Handler, Refusal, Reply, Route, World, json_reply
 
 _SPOT_HOSTS = ("api.binance.com", "data-api.binance.vision")
+HOSTS = (
+    *((host, "/api/v3", "spot") for host in _SPOT_HOSTS),
+    ("fapi.binance.com", "/fapi/v1", "usdm"),
+    ("dapi.binance.com", "/dapi/v1", "coinm"),
+)
 _INTERVALS = {
     **{f"{n}m": n * MINUTE for n in (1, 3, 5, 15, 30)},
     **{f"{n}h": n * HOUR for n in (1, 2, 4, 6, 8, 12)},
@@ -34,7 +39,8 @@ def _error(code: int, message: str, status: int = 400) -> Reply:
     return json_reply({"code": code, "msg": message}, status=status)
 
 
-def _illegal(name: str) -> Reply:
+def illegal(name: str) -> Reply:
+    """What Binance says to a parameter that is no number."""
     return _error(-1100, f"Illegal characters found in parameter '{name}'; legal range is '^[0-9]{{1,20}}$'.")
 
 
@@ -42,7 +48,12 @@ def _missing(name: str) -> Refusal:
     return Refusal(_error(-1102, f"Mandatory parameter '{name}' was not sent, was empty/null, or malformed."))
 
 
-def _listing(call: Call, world: World, market: str, name: str = "symbol") -> Listing:
+def find_listing(call: Call, world: World, market: str, name: str = "symbol") -> Listing:
+    """The listing that a call asks for.
+
+    Raises:
+        Refusal: it names none, or one that is not listed.
+    """
     symbol = call.query.get(name, "")
     if not symbol:
         raise _missing(name)
@@ -52,8 +63,18 @@ def _listing(call: Call, world: World, market: str, name: str = "symbol") -> Lis
     return found
 
 
-def _range(call: Call) -> tuple[int | None, int | None]:
-    start, end = integer(call.query, "startTime", _illegal), integer(call.query, "endTime", _illegal)
+def number(call: Call, name: str) -> int | None:
+    """A whole number, None if it was not sent."""
+    return integer(call.query, name, illegal)
+
+
+def time_range(call: Call) -> tuple[int | None, int | None]:
+    """`startTime` and `endTime`, both included.
+
+    Raises:
+        Refusal: they are in the wrong order, or no numbers.
+    """
+    start, end = integer(call.query, "startTime", illegal), integer(call.query, "endTime", illegal)
     if start is not None and end is not None and start > end:
         raise Refusal(_error(-1127, "startTime must be less than endTime."))
     return start, end
@@ -64,12 +85,12 @@ def _range(call: Call) -> tuple[int | None, int | None]:
 
 def _klines(market: str) -> Handler:
     def handle(call: Call, world: World) -> Reply:
-        listing = _listing(call, world, market)
+        listing = find_listing(call, world, market)
         step = _INTERVALS.get(call.query.get("interval", ""))
         if step is None:
             raise Refusal(_error(-1120, "Invalid interval."))
-        limit = limit_of(call.query, 500, _KLINES_LARGEST[market], _illegal)
-        start, end = _range(call)
+        limit = limit_of(call.query, 500, _KLINES_LARGEST[market], illegal)
+        start, end = time_range(call)
         if market == "coinm" and start is not None and end is not None and end - start > _COINM_LONGEST:
             raise Refusal(_error(-4088, "The difference between startTime and endTime must be within 200 days."))
         last = min(end if end is not None else FOREVER, world.now())
@@ -106,11 +127,11 @@ def _kline(listing: Listing, bar: Bar, step: int) -> list[Any]:
 def _funding_rate(market: str) -> Handler:
     def handle(call: Call, world: World) -> Reply:
         if market == "coinm" or call.query.get("symbol"):
-            listings = [_listing(call, world, market)]
+            listings = [find_listing(call, world, market)]
         else:
             listings = [x for x in world.market.listings("binance") if x.market == market]
-        limit = limit_of(call.query, 100, 1000, _illegal)
-        start, end = _range(call)
+        limit = limit_of(call.query, 100, 1000, illegal)
+        start, end = time_range(call)
         now = world.now()
         events = []
         for listing in listings:
@@ -149,7 +170,7 @@ def _premium_index(market: str) -> Handler:
         if not asked:
             chosen = tuple(x for x in world.market.listings("binance") if x.market == market)
         else:
-            chosen = (_listing(call, world, market, "symbol" if call.query.get("symbol") else "pair"),)
+            chosen = (find_listing(call, world, market, "symbol" if call.query.get("symbol") else "pair"),)
         rows = [_premium_row(listing, world) for listing in chosen]
         return json_reply(rows[0] if asked and market == "usdm" else rows)
 
@@ -196,7 +217,7 @@ def _funding_info(market: str) -> Handler:
 
 def _open_interest(market: str) -> Handler:
     def handle(call: Call, world: World) -> Reply:
-        listing = _listing(call, world, market)
+        listing = find_listing(call, world, market)
         now = world.now()
         held = world.market.interest(listing, 1, now, now + 1)[-1]
         if market == "usdm":
@@ -216,12 +237,12 @@ def _open_interest(market: str) -> Handler:
 
 def _statistics(market: str, row: Callable[[Listing, int, int, int, World], list[dict[str, Any]]]) -> Handler:
     def handle(call: Call, world: World) -> Reply:
-        listing = _listing(call, world, market, "symbol" if market == "usdm" else "pair")
+        listing = find_listing(call, world, market, "symbol" if market == "usdm" else "pair")
         step = _PERIODS.get(call.query.get("period", ""))
         if step is None:
             raise Refusal(_error(-1130, "Data sent for parameter 'period' is not valid."))
-        limit = limit_of(call.query, 30, 500, _illegal)
-        start, end = _range(call)
+        limit = limit_of(call.query, 30, 500, illegal)
+        start, end = time_range(call)
         now = world.now()
         if start is not None and start < now - _STATISTICS_HISTORY - DAY:
             raise Refusal(_error(-1130, "parameter 'startTime' is invalid."))
@@ -315,7 +336,7 @@ def _taker_rows(listing: Listing, step: int, start: int, end: int, world: World)
 def _ticker_24h(market: str) -> Handler:
     def handle(call: Call, world: World) -> Reply:
         if call.query.get("symbol"):
-            rows = [_day_row(_listing(call, world, market), world)]
+            rows = [_day_row(find_listing(call, world, market), world)]
             return json_reply(rows if market == "coinm" else rows[0])
         return json_reply([_day_row(x, world) for x in world.market.listings("binance") if x.market == market])
 
@@ -360,7 +381,7 @@ def _day_row(listing: Listing, world: World) -> dict[str, Any]:
 def _book_ticker(market: str) -> Handler:
     def handle(call: Call, world: World) -> Reply:
         if call.query.get("symbol"):
-            rows = [_book_row(_listing(call, world, market), world)]
+            rows = [_book_row(find_listing(call, world, market), world)]
             return json_reply(rows if market == "coinm" else rows[0])
         return json_reply([_book_row(x, world) for x in world.market.listings("binance") if x.market == market])
 
@@ -385,7 +406,7 @@ def _price_ticker(market: str) -> Handler:
 
     def handle(call: Call, world: World) -> Reply:
         if call.query.get("symbol"):
-            rows = [row(_listing(call, world, market), world)]
+            rows = [row(find_listing(call, world, market), world)]
             return json_reply(rows if market == "coinm" else rows[0])
         return json_reply([row(x, world) for x in world.market.listings("binance") if x.market == market])
 
@@ -477,11 +498,7 @@ def _futures_symbol(listing: Listing) -> dict[str, Any]:
 
 def _routes() -> tuple[Route, ...]:
     routes = []
-    for host, prefix, market in (
-        *((host, "/api/v3", "spot") for host in _SPOT_HOSTS),
-        ("fapi.binance.com", "/fapi/v1", "usdm"),
-        ("dapi.binance.com", "/dapi/v1", "coinm"),
-    ):
+    for host, prefix, market in HOSTS:
         routes += [
             Route(host, f"{prefix}/ping", _ping),
             Route(host, f"{prefix}/time", _time),

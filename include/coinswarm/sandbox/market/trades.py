@@ -100,6 +100,11 @@ class Tape:
         contract = split(listing.contract)
         self._words = Words(scale.tick, scale.lot, contract)
 
+    @property
+    def lot(self) -> tuple[int, int]:
+        """A lot of a linear or spot listing: so many units of 10**-digits."""
+        return self._words.lot
+
     # ---- text
 
     def price(self, ticks: int) -> str:
