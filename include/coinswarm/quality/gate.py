@@ -135,6 +135,7 @@ def run_gate(connection: Connection, batch: Batch, *, expected_symbols: Sequence
     """
     suite = suite_of(dataset_named(batch.dataset), batch, tuple(expected_symbols))
     with connect(connection, autocommit=True) as session:
+        session.execute("set enable_nestloop = off")  # as in `validate`
         published = _earlier_verdict(session, suite)
         if published is not None:
             return published

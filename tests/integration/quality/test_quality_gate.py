@@ -14,9 +14,10 @@ from tests.conftest import Warehouse
 from tests.integration.quality.staged import START, batch_for, good_rows, stage_rows
 
 from coinswarm.batches import Batch
-from coinswarm.datasets import STORED, dataset_named
+from coinswarm.datasets import STORED, Severity, dataset_named
+from coinswarm.quality.checks import Check, Scope
 from coinswarm.quality.gate import VERDICT, GateReport, run_gate
-from coinswarm.quality.suites import suite_of
+from coinswarm.quality.suites import suite_of, validate
 from coinswarm.storage.database import connect
 
 pytestmark = pytest.mark.integration
@@ -417,3 +418,13 @@ def test_gate_leaves_no_session_behind(warehouse: Warehouse) -> None:
             "select count(*) from pg_stat_activity where datname = current_database() and usename = 'ingest'"
         ).fetchone() or (None,)
     assert left == 0
+
+
+def test_checks_when_run_then_not_by_nested_loops(warehouse: Warehouse) -> None:
+    # With statistics from before the batch was staged, 20,000 rows took a minute.
+    batch = batch_for("ohlcv")
+    stage_rows(warehouse.ingest, batch, good_rows(batch))
+    setting = "select row_no from {batch} where current_setting('enable_nestloop') = "
+    checks = tuple(Check(value, "", Scope.BATCH, Severity.WARN, "", f"{setting}'{value}'") for value in ("on", "off"))
+    suite = replace(suite_of(dataset_named("ohlcv"), batch), checks=checks)
+    assert [outcome.success for outcome in validate(warehouse.ingest, suite)] == [True, False]
