@@ -37,12 +37,11 @@ SLUG = "binance"
 DAY_SECONDS = 24 * 3600.0
 SNAPSHOT_LEVELS = 1000
 _TAKER = {True: "sell", False: "buy"}
-"""`m`: the buyer was the maker."""
+"""What the taker did, by `m`: whether the buyer was the maker."""
 _LIQUIDATED = {"SELL": "long", "BUY": "short"}
 """`S` of a forced order is what the order did."""
-# The name of a stream begins here, and is not longer.
-_PREFIX = b'{"stream":"'
-_NAME_END = 120
+# Of all names that we subscribe to the longest ends here, and the shortest has its first changing character behind it.
+_HEAD = 36
 _REMEMBERED = 4096
 _NOTHING = Raw(b"")
 
@@ -228,15 +227,10 @@ class BinanceConnection(Connection):
         Raises:
             MalformedFrame: not what Binance documents.
         """
-        head = frame[:48]
-        if b'@trade"' in head:
-            return self._trade(frame)
-        if b'@aggTrade"' in head:
-            return self._aggregate(frame)
-        if head.startswith(_PREFIX):
-            route = self._routes.get(frame[11 : frame.find(b'"', 11, _NAME_END)])
-            if route is not None:
-                return route(frame)
+        # The head holds the whole name of the stream, and is the same in each of its frames.
+        route = self._routes.get(frame[:_HEAD])
+        if route is not None:
+            return route(frame)
         return self._other(frame)
 
     def _trade(self, frame: bytes) -> Sequence[Event]:
@@ -249,7 +243,7 @@ class BinanceConnection(Connection):
         except KeyError:
             return (unlisted(trade.s),)
         number, positive = trade.t, self._positive
-        price, native, side = positive[trade.p], positive[trade.q], "sell" if trade.m else "buy"
+        price, native, side = positive[trade.p], positive[trade.q], _TAKER[trade.m]
         if market.unit:
             return (Trade(market.symbol, price, native, side, trade.T, str(number), number, number),)
         size = market.base(native, price)
@@ -265,7 +259,7 @@ class BinanceConnection(Connection):
         except KeyError:
             return (unlisted(trade.s),)
         number, positive = trade.a, self._positive
-        price, native, side = positive[trade.p], positive[trade.q], "sell" if trade.m else "buy"
+        price, native, side = positive[trade.p], positive[trade.q], _TAKER[trade.m]
         if market.unit:
             return (Trade(market.symbol, price, native, side, trade.T, str(number), number, number),)
         size = market.base(native, price)
@@ -361,8 +355,9 @@ class BinanceConnection(Connection):
             if data[:1] == b"{" and reading(self.name, _decode_named, data).e == "serverShutdown":
                 return (Goodbye("serverShutdown"),)
             return (Unknown(kind[:60] or name[:60]),)
-        if len(self._routes) < _REMEMBERED:
-            self._routes[name.encode()] = handler
+        head = b'{"stream":%b' % encode(name)
+        if len(head) <= _HEAD and frame.startswith(head) and len(self._routes) < _REMEMBERED:
+            self._routes[frame[:_HEAD]] = handler
         return handler(frame)
 
     def snapshot_url(self, symbol: str) -> str:
