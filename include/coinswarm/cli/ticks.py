@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -69,3 +70,28 @@ def replay(
     if found.malformed_count:
         typer.echo(f"coinswarm: {found.malformed_count} frames could not be read", err=True)
         raise typer.Exit(3)
+
+
+@commands.command()
+def mirror(
+    kafka: Annotated[str, typer.Option(help="Broker as host:port; default connection `kafka_ticks`.")] = "",
+    kind: Annotated[list[str] | None, typer.Option(help="Kind of stream, again for more; default all.")] = None,
+    forget: Annotated[bool, typer.Option(help="Only remove the mirror's group, for Redis to keep nothing.")] = False,
+) -> None:
+    """Produce every entry of the tick streams to Kafka, until SIGINT or SIGTERM; one mirror at a time."""
+    import signal
+    import threading
+
+    from coinswarm.connections import Connection, resolve
+    from coinswarm.ticks.kafka import KINDS, KafkaMirror
+
+    target = Connection("kafka_ticks", host=kafka) if kafka else resolve("kafka_ticks")
+    working = KafkaMirror(resolve("redis_ticks"), target, kind or KINDS)
+    if forget:
+        output.fields({"groups removed": working.forget()})
+        return
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    working.run(stop)
+    output.fields(asdict(working.counters))

@@ -17,6 +17,7 @@ LISTED = "ticks:streams"
 VENUES = tuple(dict.fromkeys(one.source for one in INSTRUMENTS))
 _SHOWN = 60
 _DERIVATIVES = ("liquidations", "funding", "open_interest")
+_COMPARED = ("arbitrage", "cross_venue")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ def listed(kind: str) -> tuple[str, ...]:
     for one in INSTRUMENTS:
         if kind not in _DERIVATIVES or one.kind is not InstrumentKind.SPOT:
             found.setdefault(one.symbol, set()).add(one.source)
-    return tuple(sorted(symbol for symbol, venues in found.items() if kind != "arbitrage" or len(venues) > 1))
+    return tuple(sorted(symbol for symbol, venues in found.items() if kind not in _COMPARED or len(venues) > 1))
 
 
 def check_known(channels: Iterable[Channel], streams: Collection[str]) -> None:

@@ -25,6 +25,7 @@ from coinswarm.clients.channels import (
 )
 from coinswarm.clients.messages import (
     Arbitrage,
+    CrossVenue,
     Funding,
     Liquidation,
     OpenInterest,
@@ -48,6 +49,7 @@ from coinswarm.registry import INSTRUMENTS
 
 _ID = re.compile(r"[0-9]{1,19}(?:-[0-9]{1,19})?", re.ASCII)
 _PER_VENUE = ("trades", "orderbook", "liquidations", "funding", "open_interest", "volatility")
+_ACROSS = ("arbitrage", "cross_venue")
 
 
 class Snapshot(Struct, frozen=True, kw_only=True):
@@ -61,7 +63,8 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     open_interest: Mapping[str, OpenInterest]
     volatility: Mapping[str, VolatilityIndex | OptionQuote]
     arbitrage: Arbitrage | None
-    """The newest alert, if one is retained."""
+    """The newest alert, if there ever was one."""
+    cross_venue: CrossVenue | None
     unreadable: tuple[Unreadable, ...]
 
 
@@ -95,7 +98,7 @@ class CommitteeData:
             channels: `SYMBOL:KIND`, `BTC-USD:trades`. Kinds are `KINDS`; `volatility` is of an asset, `BTC:volatility`.
             start: `now`; `oldest` that is retained; a moment; an entry's id, to go on after it; or ids by channel, as
                 `Subscription.position` gives them. A group that exists goes on where it is.
-            venues: only these; of `arbitrage`, where both are among them.
+            venues: only these; of `arbitrage` and `cross_venue`, where both are among them.
             group: name of a consumer group, the agents that share the work.
             consumer: name of this agent within it, the same after its restart.
 
@@ -136,31 +139,25 @@ class CommitteeData:
         only = check_venues(venues) if venues is not None else None
         asked = [one for one in of_registry or VENUES if only is None or one in only]
         questions = [(kind, venue) for kind in _PER_VENUE for venue in asked]
-        edge, *hashes = await self._ask_all(
-            ("XREVRANGE", Channel(symbol, "arbitrage").key, "+", "-", "COUNT", 1),
-            *(("HGETALL", f"latest:{kind}:{venue}:{symbol}") for kind, venue in questions),
-        )
-        found: dict[str, dict[str, Any]] = {kind: {} for kind in _PER_VENUE}
+        questions += [(kind, "all") for kind in _ACROSS]
+        hashes = await self._ask_all(*(("HGETALL", f"latest:{kind}:{venue}:{symbol}") for kind, venue in questions))
+        found: dict[str, Any] = {kind: {} for kind in _PER_VENUE} | dict.fromkeys(_ACROSS)
         unreadable = []
         for (kind, venue), fields in zip(questions, hashes, strict=True):
-            if fields:
-                message = read(kind, Channel(symbol, kind).name, symbol, "", fields)
-                if isinstance(message, Unreadable):
-                    unreadable.append(message)
-                else:
-                    found[kind][venue] = message
-        newest = None
-        for entry_id, flat in edge:
-            name, fields = Channel(symbol, "arbitrage").name, dict(zip(flat[::2], flat[1::2], strict=False))
-            message = read("arbitrage", name, symbol, entry_id, fields)
+            if not fields:
+                continue
+            message = read(kind, Channel(symbol, kind).name, symbol, "", fields)
             if isinstance(message, Unreadable):
                 unreadable.append(message)
-            elif isinstance(message, Arbitrage) and (only is None or {message.buy, message.sell} <= only):
-                newest = message
-        if not of_registry and not any(found.values()) and newest is None and not unreadable:
+            elif isinstance(message, Arbitrage | CrossVenue):
+                if only is None or _pair(message) <= only:
+                    found[kind] = message
+            else:
+                found[kind][venue] = message
+        if not of_registry and not any(hashes):
             kind = "volatility" if "-" not in symbol else "trades"
             check_known([Channel(symbol, kind)], await self._ask(("SMEMBERS", LISTED)))
-        return Snapshot(symbol=symbol, arbitrage=newest, unreadable=tuple(unreadable), **found)
+        return Snapshot(symbol=symbol, unreadable=tuple(unreadable), **found)
 
     async def aclose(self) -> None:
         """Drop the connection of `snapshot`; subscriptions are closed by themselves."""
@@ -190,6 +187,12 @@ class CommitteeData:
         except (RedisError, OSError) as error:
             raise StoreUnavailable(f"{self._connection.conn_id}: {str(error)[:300]}") from None
         return replies
+
+
+def _pair(message: Arbitrage | CrossVenue) -> set[str]:
+    if isinstance(message, Arbitrage):
+        return {message.buy, message.sell}
+    return {message.bid_venue, message.ask_venue}
 
 
 def _start(

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from decimal import Decimal
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -23,6 +23,8 @@ _NUMBER = re.compile(r"-?[0-9]{1,40}(?:\.[0-9]{1,40})?(?:[eE][+-]?[0-9]{1,2})?",
 _WHOLE = re.compile(r"-?[0-9]{1,18}", re.ASCII)
 _LATEST_MS = 4_102_444_800_000  # 2100
 _LEVELS = msgspec.json.Decoder(list[tuple[str, str]])
+_TEXTS = msgspec.json.Decoder(dict[str, str])
+_FLOATS = msgspec.json.Decoder(dict[str, float])
 _MAX_LEVELS = 1000
 _MAX_TEXT = 200
 
@@ -156,6 +158,24 @@ class Arbitrage(Tick, frozen=True, kw_only=True):
     net_bps: Decimal
 
 
+class CrossVenue(Tick, frozen=True, kw_only=True):
+    """The venues of one symbol beside each other: the best bid and ask of all, and what each differs by.
+
+    `spread_bps` is negative where the best bid is above the best ask. `difference_bps` is each venue's middle against
+    the median of all, `latency_ms` how much later than the median venue's its book came, and `skew_ms` its shortest way
+    of the last minutes by the venue's own clock: negative if that clock is ahead of ours.
+    """
+
+    bid_venue: str
+    bid: Decimal
+    ask_venue: str
+    ask: Decimal
+    spread_bps: Decimal
+    difference_bps: Mapping[str, Decimal]
+    latency_ms: Mapping[str, float]
+    skew_ms: Mapping[str, float]
+
+
 class Unreadable(Message, frozen=True, kw_only=True):
     """An entry that is not what the channel promises: which field, and why; `fields` is all of it."""
 
@@ -188,11 +208,12 @@ class Resumed(Struct, frozen=True, kw_only=True):
 
 Notice = Missed | Unreadable | Interrupted | Resumed
 AnyTick = (
-    Trade | OrderBook | Liquidation | Funding | OpenInterest | VolatilityIndex | OptionQuote | Arbitrage
+    Trade | OrderBook | Liquidation | Funding | OpenInterest | VolatilityIndex | OptionQuote | Arbitrage | CrossVenue
 )  # fmt: skip
 AnyMessage = AnyTick | Notice
 
 Fields = Mapping[str, str]
+T = TypeVar("T")
 
 
 def read(kind: str, channel: str, symbol: str, entry_id: str, fields: Fields) -> AnyTick | Unreadable:
@@ -337,6 +358,35 @@ def _arbitrage(channel: str, symbol: str, entry_id: str, fields: Fields) -> Arbi
     )
 
 
+def _cross_venue(channel: str, symbol: str, entry_id: str, fields: Fields) -> CrossVenue:
+    received_at = _moment(fields, "recv")
+    return CrossVenue(
+        channel=channel,
+        id=entry_id,
+        symbol=symbol,
+        event_at=_event_at(fields, received_at),
+        received_at=received_at,
+        bid_venue=_text(fields, "bid_venue"),
+        bid=_positive(fields, "bid"),
+        ask_venue=_text(fields, "ask_venue"),
+        ask=_positive(fields, "ask"),
+        spread_bps=_number(fields, "spread_bps"),
+        difference_bps={
+            venue: _number({"difference_bps": bps}, "difference_bps")
+            for venue, bps in _by_venue(fields, "difference_bps", _TEXTS).items()
+        },
+        latency_ms=_by_venue(fields, "latency_ms", _FLOATS),
+        skew_ms=_by_venue(fields, "skew_ms", _FLOATS),
+    )
+
+
+def _by_venue(fields: Fields, name: str, decoder: msgspec.json.Decoder[dict[str, T]]) -> dict[str, T]:
+    try:
+        return decoder.decode(fields.get(name, ""))
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise FieldError(name, f"not values by venue: {error}"[:200]) from None
+
+
 def _text(fields: Fields, name: str) -> str:
     value = fields.get(name, "")
     if not value.strip():
@@ -426,12 +476,13 @@ _READERS: Mapping[str, Callable[[str, str, str, Fields], AnyTick]] = {
     "open_interest": _open_interest,
     "volatility": _volatility,
     "arbitrage": _arbitrage,
+    "cross_venue": _cross_venue,
 }
 KINDS = tuple(_READERS)
 """What can be subscribed to of a symbol."""
 
 __all__ = [
-    "KINDS", "AnyMessage", "AnyTick", "Arbitrage", "Funding", "Interrupted", "Level", "Liquidation", "Message",
-    "Missed", "Notice", "OpenInterest", "OptionQuote", "OrderBook", "Resumed", "Tick", "Trade", "Unreadable",
+    "KINDS", "AnyMessage", "AnyTick", "Arbitrage", "CrossVenue", "Funding", "Interrupted", "Level", "Liquidation",
+    "Message", "Missed", "Notice", "OpenInterest", "OptionQuote", "OrderBook", "Resumed", "Tick", "Trade", "Unreadable",
     "VenueTick", "VolatilityIndex", "read",
 ]  # fmt: skip

@@ -33,7 +33,7 @@ CLAIM_IDLE_MS = 60_000
 """What another consumer of the group was given that long ago and has not acknowledged, is taken over at the start."""
 _ACKS = 100
 _LONGEST_PAUSE = 5.0
-_RAW = ("XINFO STREAM", "XINFO GROUPS", "XREAD", "XREADGROUP", "XAUTOCLAIM", "XREVRANGE")
+_RAW = ("XINFO STREAM", "XINFO GROUPS", "XREAD", "XREADGROUP", "XAUTOCLAIM")
 _Entries = list[tuple[str, list[str] | None]]
 
 
@@ -305,7 +305,8 @@ class Subscription(ABC):
         assert self._venues is not None  # noqa: S101 - the caller looked
         if "venue" in fields:
             return fields["venue"] in self._venues
-        return fields.get("buy") in self._venues and fields.get("sell") in self._venues
+        pair = {fields.get("buy") or fields.get("bid_venue", ""), fields.get("sell") or fields.get("ask_venue", "")}
+        return pair <= self._venues
 
     @abstractmethod
     async def _begin(self) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Coroutine, Iterator
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
@@ -28,6 +30,7 @@ from tests.integration.clients.streams import (
     take,
     trade,
 )
+from tests.support import ROOT
 
 from coinswarm.clients import subscription as subscribing
 from coinswarm.clients.committee import CommitteeData
@@ -651,8 +654,12 @@ def test_snapshot_when_of_an_asset_or_an_option_then_gives_its_volatility(writer
     quote = {**common, "kind": "option", "instrument": option, "mark_iv": "50.1", "delta": "-0.25"}
     writer.redis.hset(f"latest:volatility:deribit:{option}", mapping=quote)
     edge = {"buy": "okx", "sell": "bybit", "buy_price": "1", "sell_price": "2", "gross_bps": "9", "net_bps": "1"}
-    for net in ("1", "2"):
-        writer.add("arbitrage:BTC-USDT", {**edge, "net_bps": net, "ts": str(START_MS), "recv": str(START_MS)})
+    writer.redis.hset("latest:arbitrage:all:BTC-USDT", mapping={**edge, "ts": str(START_MS), "recv": str(START_MS)})
+    writer.redis.hset("latest:cross_venue:all:BTC-USDT", mapping={
+        "bid_venue": "binance", "bid": "101", "ask_venue": "okx", "ask": "100", "spread_bps": "-99.5",
+        "difference_bps": '{"binance":"0.5","okx":"-0.5"}', "latency_ms": '{"binance":-3,"okx":40}',
+        "skew_ms": '{"binance":-3,"okx":0}', "ts": str(START_MS), "recv": str(START_MS),
+    })  # fmt: skip
 
     async def story() -> None:
         async with data(writer) as committee:
@@ -662,10 +669,14 @@ def test_snapshot_when_of_an_asset_or_an_option_then_gives_its_volatility(writer
             found = (await committee.snapshot(option)).volatility["deribit"]
             assert isinstance(found, OptionQuote)
             assert (found.instrument, found.delta, found.bid_iv) == (option, Decimal("-0.25"), None)
-            newest = (await committee.snapshot("BTC-USDT")).arbitrage
-            assert newest is not None
-            assert newest.net_bps == 2
-            assert (await committee.snapshot("BTC-USDT", venues=["okx"])).arbitrage is None
+            now = await committee.snapshot("BTC-USDT")
+            assert now.arbitrage is not None
+            assert now.cross_venue is not None
+            assert (now.arbitrage.net_bps, now.cross_venue.spread_bps) == (1, Decimal("-99.5"))
+            assert now.cross_venue.difference_bps == {"binance": Decimal("0.5"), "okx": Decimal("-0.5")}
+            assert now.cross_venue.latency_ms == {"binance": -3, "okx": 40}
+            some = await committee.snapshot("BTC-USDT", venues=["okx", "bybit"])
+            assert (some.arbitrage, some.cross_venue) == (now.arbitrage, None)
 
     run(story())
 
@@ -722,3 +733,42 @@ def test_example_agent_when_redis_is_killed_meanwhile_then_goes_on_and_says_what
         if agent.poll() is None:
             agent.kill()
             agent.communicate()
+
+
+def test_python_of_the_page_when_run_as_it_stands_then_prints_what_comes(writer: Writer, tmp_path: Path) -> None:
+    page = (ROOT / "include/coinswarm/clients/README.md").read_text("utf-8")
+    (example,) = re.findall(r"^```python\n(.*?)^```", page, re.M | re.S)
+    file = tmp_path / "connections.json"
+    file.write_text(json.dumps({"redis_committee": asdict(writer.connection)}))
+    writer.redis.hset("latest:orderbook:okx:BTC-USDT", mapping=book(venue="okx"))
+    watching = subprocess.Popen(
+        [sys.executable, "-u", "-c", example],
+        env={**os.environ, "COINSWARM_CONNECTIONS": str(file)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert watching.stdout is not None
+        assert watching.stdout.readline() == "best bids {'okx': '60000.0'}\n"
+        # It listens from now on, and now is not told to us.
+        printed: set[str] = set()
+        stop = threading.Event()
+        writing = threading.Thread(target=_write_until, args=(writer, stop))
+        writing.start()
+        try:
+            while len(printed) < 2:
+                printed.add(watching.stdout.readline())
+        finally:
+            stop.set()
+            writing.join()
+        assert printed == {"okx sell 60.0001000\n", "binance spread 0.249997\n"}
+    finally:
+        watching.kill()
+        watching.communicate()
+
+
+def _write_until(writer: Writer, stop: threading.Event) -> None:
+    while not stop.wait(0.05):
+        writer.trades(1, venue="bybit")
+        writer.trades(2, venue="okx", side="sell")
+        writer.add(BOOK, book())

@@ -43,6 +43,10 @@ GOOD: dict[str, dict[str, str]] = {
         "buy": "okx", "sell": "bybit", "buy_price": "1", "sell_price": "2", "gross_bps": "5", "net_bps": "-1",
         "ts": MS, "recv": MS,
     },
+    "cross_venue": {
+        "bid_venue": "okx", "bid": "1", "ask_venue": "bybit", "ask": "2", "spread_bps": "-5", "ts": MS, "recv": MS,
+        "difference_bps": '{"okx":"0.1"}', "latency_ms": '{"okx":-4}', "skew_ms": "{}",
+    },
 }  # fmt: skip
 
 
@@ -126,6 +130,10 @@ def test_read_when_a_kind_exists_then_its_example_is_readable(kind: str) -> None
         ("volatility", "kind", "swaption"),
         ("volatility", "mark_iv", "-5"),
         ("arbitrage", "net_bps", None),
+        ("cross_venue", "difference_bps", '{"okx":0.1}'),
+        ("cross_venue", "difference_bps", '{"okx":"NaN"}'),
+        ("cross_venue", "latency_ms", "[]"),
+        ("cross_venue", "skew_ms", None),
     ],
 )
 def test_read_when_a_field_is_not_as_agreed_then_names_it(kind: str, field: str, value: str | None) -> None:
