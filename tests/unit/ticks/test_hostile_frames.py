@@ -8,6 +8,7 @@ from coinswarm.registry import INSTRUMENTS
 from coinswarm.ticks.model import BookUpdate, MalformedFrame, Trade, Unknown
 from coinswarm.ticks.protocol import Venue
 from coinswarm.ticks.venues import (
+    binance,
     bybit,
     coinbase,
     deribit,
@@ -23,6 +24,8 @@ pytestmark = pytest.mark.unit
 
 ALL = list(INSTRUMENTS)
 VENUES: list[Venue] = [
+    *binance.connections("spot", ALL),
+    *binance.connections("usdm", ALL),
     *kraken.connections("spot", ALL),
     *kraken_futures.connections("futures", ALL),
     *okx.connections("okx", ALL),
@@ -36,6 +39,8 @@ VENUES: list[Venue] = [
 ]
 # What makes each of them look closer.
 OPENINGS = [
+    b'{"stream":"btcusdt@trade","data":',
+    b'{"stream":"btcusdt@aggTrade","data":',
     b'{"channel":"trade","type":"update","data":',
     b'{"feed":"trade","product_id":"PF_XBTUSD","uid":',
     b'{"arg":{"channel":"trades-all","instId":"BTC-USDT"},"data":',

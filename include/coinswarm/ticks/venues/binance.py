@@ -154,7 +154,7 @@ class _Frame(Struct):
 
     stream: str = ""
     data: Raw = _NOTHING
-    event: _Named | None = None
+    event: Raw = _NOTHING
     e: str = ""
     result: Raw = _NOTHING
     error: _Error | None = None
@@ -329,10 +329,8 @@ class BinanceConnection(Connection):
     def _other(self, frame: bytes) -> Sequence[Event]:
         message = reading(self.name, _decode_frame, frame)
         if message.stream and message.data is not _NOTHING:
-            return self._first_of_its_name(message.stream, bytes(message.data), frame)
-        named = message.e or (message.event.e if message.event else "")
-        if not named and bytes(message.data)[:1] == b"{":
-            named = reading(self.name, _decode_named, message.data).e
+            return self._first_of_its_name(message.stream, message.data, frame)
+        named = message.e or self._named(message.event) or self._named(message.data)
         if named == "serverShutdown":
             return (Goodbye(named),)
         if message.error is not None or message.code is not None:
@@ -346,19 +344,22 @@ class BinanceConnection(Connection):
             raise MalformedFrame(f"{self.name}: {message.stream[:60]} without data")
         return (Unknown(named[:60] or "without stream"),)
 
-    def _first_of_its_name(self, name: str, data: bytes, frame: bytes) -> Sequence[Event]:
+    def _first_of_its_name(self, name: str, data: Raw, frame: bytes) -> Sequence[Event]:
         # `<symbol>@<kind>`, `<symbol>@<kind>@<speed>`, `!<kind>`, `!<kind>@arr`.
         kind = name[1:].partition("@")[0] if name[0] == "!" else name.partition("@")[2]
         kind = "depth" if kind.startswith("depth@") else kind.removesuffix("@1s")
         handler = self._handlers.get(kind)
         if handler is None:
-            if data[:1] == b"{" and reading(self.name, _decode_named, data).e == "serverShutdown":
+            if self._named(data) == "serverShutdown":
                 return (Goodbye("serverShutdown"),)
             return (Unknown(kind[:60] or name[:60]),)
         head = b'{"stream":%b' % encode(name)
         if len(head) <= _HEAD and frame.startswith(head) and len(self._routes) < _REMEMBERED:
             self._routes[frame[:_HEAD]] = handler
         return handler(frame)
+
+    def _named(self, data: Raw) -> str:
+        return reading(self.name, _decode_named, data).e if bytes(data)[:1] == b"{" else ""
 
     def snapshot_url(self, symbol: str) -> str:
         """REST address of the book."""
