@@ -372,8 +372,7 @@ def _cross_venue(channel: str, symbol: str, entry_id: str, fields: Fields) -> Cr
         ask=_positive(fields, "ask"),
         spread_bps=_number(fields, "spread_bps"),
         difference_bps={
-            venue: _number({"difference_bps": bps}, "difference_bps")
-            for venue, bps in _by_venue(fields, "difference_bps", _TEXTS).items()
+            venue: _decimal(bps, "difference_bps") for venue, bps in _by_venue(fields, "difference_bps", _TEXTS).items()
         },
         latency_ms=_by_venue(fields, "latency_ms", _FLOATS),
         skew_ms=_by_venue(fields, "skew_ms", _FLOATS),
@@ -403,14 +402,21 @@ def _one_of(fields: Fields, name: str, known: tuple[str, ...]) -> str:
     return value
 
 
-def _number(fields: Fields, name: str) -> Decimal:
-    value = fields.get(name, "")
+def _decimal(value: str, name: str) -> Decimal:
     if not _NUMBER.fullmatch(value):
-        raise FieldError(name, f"{value[:40]!r} is not a number" if name in fields else "missing")
+        raise FieldError(name, f"{value[:40]!r} is not a number")
     number = Decimal(value)
-    if number and abs(number.adjusted()) > MAX_EXPONENT:
+    # Only long text or an exponent can be out of range.
+    if (len(value) > MAX_EXPONENT or "e" in value or "E" in value) and number and abs(number.adjusted()) > MAX_EXPONENT:
         raise FieldError(name, f"{value[:40]!r} is out of range")
     return number
+
+
+def _number(fields: Fields, name: str) -> Decimal:
+    value = fields.get(name)
+    if value is None:
+        raise FieldError(name, "missing")
+    return _decimal(value, name)
 
 
 def _optional(fields: Fields, name: str) -> Decimal | None:
@@ -460,11 +466,10 @@ def _levels(fields: Fields, name: str) -> tuple[Level, ...]:
         raise FieldError(name, f"{len(levels)} levels")
     found = []
     for price, size in levels:
-        pair = {"price": price, "size": size}
-        try:
-            found.append(Level(_positive(pair, "price"), _size(pair, "size")))
-        except FieldError as error:
-            raise FieldError(name, f"a level's {error}") from None
+        level = Level(_decimal(price, name), _decimal(size, name))
+        if level.price <= 0 or level.size < 0:
+            raise FieldError(name, f"{price[:40]!r}, {size[:40]!r} is not a price and a size")
+        found.append(level)
     return tuple(found)
 
 
