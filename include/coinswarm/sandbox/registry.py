@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from coinswarm.sandbox.exchanges import binance, binance_trades, bybit, coinbase, deribit, kraken, okx
+from coinswarm.sandbox.exchanges import (
+    binance,
+    binance_trades,
+    bybit,
+    bybit_trades,
+    coinbase,
+    coinbase_trades,
+    deribit,
+    deribit_trades,
+    kraken,
+    kraken_trades,
+    okx,
+    okx_trades,
+)
 from coinswarm.sandbox.macro import coingecko, fred
 from coinswarm.sandbox.news import gdelt
 from coinswarm.sandbox.onchain import defillama
@@ -13,10 +26,15 @@ ROUTES: tuple[Route, ...] = (
     *binance.ROUTES,
     *binance_trades.ROUTES,
     *bybit.ROUTES,
+    *bybit_trades.ROUTES,
     *coinbase.ROUTES,
+    *coinbase_trades.ROUTES,
     *deribit.ROUTES,
+    *deribit_trades.ROUTES,
     *kraken.ROUTES,
+    *kraken_trades.ROUTES,
     *okx.ROUTES,
+    *okx_trades.ROUTES,
     # macro
     *coingecko.ROUTES,
     *fred.ROUTES,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from hashlib import blake2b
 
 from coinswarm.sandbox.protocol import Refusal, Reply
 
@@ -44,3 +45,15 @@ def iso(at_ms: int) -> str:
     """`2026-01-01T00:00:00.000Z`."""
     moment = datetime.fromtimestamp(at_ms / 1000, UTC)
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{at_ms % 1000:03d}Z"
+
+
+def iso_micro(at_us: int) -> str:
+    """`2026-01-01T00:00:00.000000Z`."""
+    moment = datetime.fromtimestamp(at_us // 1_000_000, UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{at_us % 1_000_000:06d}Z"
+
+
+def uuid_of(*names: str | int) -> str:
+    """An identifier that looks like a UUID and depends on the names only."""
+    digits = blake2b("\x1f".join(map(str, names)).encode(), digest_size=16).hexdigest()
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"

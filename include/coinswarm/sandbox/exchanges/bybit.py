@@ -9,7 +9,7 @@ from coinswarm.sandbox.market.model import DAY, HOUR, MINUTE, Bar, Listing
 from coinswarm.sandbox.market.numbers import padded, rate
 from coinswarm.sandbox.protocol import Call, Handler, Refusal, Reply, Route, World, json_reply
 
-_HOST = "api.bybit.com"
+HOST = "api.bybit.com"
 _INTERVALS = {
     **{str(n): n * MINUTE for n in (1, 3, 5, 15, 30, 60, 120, 240, 360, 720)},
     "D": DAY,
@@ -20,7 +20,8 @@ _PERIODS = {"5min": 5 * MINUTE, "15min": 15 * MINUTE, "30min": 30 * MINUTE, "1h"
 _CATEGORIES = ("spot", "linear", "inverse")
 
 
-def _ok(result: dict[str, Any], world: World) -> Reply:
+def ok(result: dict[str, Any], world: World) -> Reply:
+    """A result in the usual envelope."""
     return json_reply({"retCode": 0, "retMsg": "OK", "result": result, "retExtInfo": {}, "time": world.now()})
 
 
@@ -33,20 +34,35 @@ def _integer(call: Call, name: str, world: World) -> int | None:
     return integer(call.query, name, lambda what: _refusal(f"params error: {what} is invalid", world).reply)
 
 
-def _limit(call: Call, default: int, largest: int, world: World) -> int:
+def limit_asked(call: Call, default: int, largest: int, world: World) -> int:
+    """The page size that a call asks for.
+
+    Raises:
+        Refusal: it is zero or not a number.
+    """
     return limit_of(
         call.query, default, largest, lambda what: _refusal(f"params error: {what} is invalid", world).reply
     )
 
 
-def _category(call: Call, world: World, allowed: tuple[str, ...] = _CATEGORIES, default: str = "") -> str:
+def category_of(call: Call, world: World, allowed: tuple[str, ...] = _CATEGORIES, default: str = "") -> str:
+    """The category that a call asks for.
+
+    Raises:
+        Refusal: there is none of that name here.
+    """
     category = call.query.get("category", default)
     if category not in allowed:
         raise _refusal("params error: Category is invalid", world)
     return category
 
 
-def _listing(call: Call, world: World, category: str) -> Listing:
+def find_listing(call: Call, world: World, category: str) -> Listing:
+    """The symbol that a call asks for.
+
+    Raises:
+        Refusal: it is not listed.
+    """
     found = world.market.find("bybit", category, call.query.get("symbol", ""))
     if found is None:
         raise _refusal("params error: Symbol Is Invalid", world)
@@ -57,13 +73,13 @@ def _listing(call: Call, world: World, category: str) -> Listing:
 
 
 def _kline(call: Call, world: World) -> Reply:
-    category = _category(call, world, default="linear")
-    listing = _listing(call, world, category)
+    category = category_of(call, world, default="linear")
+    listing = find_listing(call, world, category)
     name = call.query.get("interval", "")
     step = _INTERVALS.get(name) or (_REPLAY_INTERVALS.get(name) if world.mode == "replay" else None)
     if step is None:
         raise _refusal("Invalid period!", world)
-    limit = _limit(call, 200, 1000, world)
+    limit = limit_asked(call, 200, 1000, world)
     start, end = _integer(call, "start", world), _integer(call, "end", world)
     now = world.now()
     last = min(end if end is not None else now, now)
@@ -76,7 +92,7 @@ def _kline(call: Call, world: World) -> Reply:
             first = max(first, last - limit * step)
         bars = world.market.bars(listing, step, first, last + 1)[-limit:]
     rows = [_row(listing, bar) for bar in reversed(bars)]
-    return _ok({"category": category, "symbol": listing.symbol, "list": rows}, world)
+    return ok({"category": category, "symbol": listing.symbol, "list": rows}, world)
 
 
 def _row(listing: Listing, bar: Bar) -> list[str]:
@@ -89,9 +105,9 @@ def _row(listing: Listing, bar: Bar) -> list[str]:
 
 
 def _funding_history(call: Call, world: World) -> Reply:
-    category = _category(call, world, ("linear", "inverse"))
-    listing = _listing(call, world, category)
-    limit = _limit(call, 200, 200, world)
+    category = category_of(call, world, ("linear", "inverse"))
+    listing = find_listing(call, world, category)
+    limit = limit_asked(call, 200, 200, world)
     start, end = _integer(call, "startTime", world), _integer(call, "endTime", world)
     if start is not None and end is None:
         raise _refusal("params error: endTime is required if startTime is passed", world)
@@ -107,7 +123,7 @@ def _funding_history(call: Call, world: World) -> Reply:
         {"symbol": listing.symbol, "fundingRate": _trimmed(event.rate), "fundingRateTimestamp": str(event.at_ms)}
         for event in reversed(events)
     ]
-    return _ok({"category": category, "list": rows}, world)
+    return ok({"category": category, "list": rows}, world)
 
 
 def _trimmed(text: str) -> str:
@@ -144,50 +160,51 @@ def _window(call: Call, world: World, step: int, limit: int) -> tuple[int, int]:
 
 
 def _open_interest(call: Call, world: World) -> Reply:
-    category = _category(call, world, ("linear", "inverse"))
-    listing = _listing(call, world, category)
+    category = category_of(call, world, ("linear", "inverse"))
+    listing = find_listing(call, world, category)
     step = _PERIODS.get(call.query.get("intervalTime", ""))
     if step is None:
         raise _refusal("params error: intervalTime is invalid", world)
-    limit = _limit(call, 50, 200, world)
+    limit = limit_asked(call, 50, 200, world)
     rows = []
     for held in world.market.interest(listing, step, *_window(call, world, step, limit)):
         both, single = _both_sides(listing, held.base, held.contracts)
         rows.append({"openInterest": both, "singleOpenInterest": single, "timestamp": str(held.at_ms)})
     page, cursor = _page(call, world, rows, limit, "timestamp")
     result = {"symbol": listing.symbol, "category": category, "list": page, "nextPageCursor": cursor}
-    return _ok(result, world)
+    return ok(result, world)
 
 
 def _account_ratio(call: Call, world: World) -> Reply:
-    category = _category(call, world, ("linear", "inverse"))
-    listing = _listing(call, world, category)
+    category = category_of(call, world, ("linear", "inverse"))
+    listing = find_listing(call, world, category)
     step = _PERIODS.get(call.query.get("period", ""))
     if step is None:
         raise _refusal("params error: period is invalid", world)
-    limit = _limit(call, 50, 500, world)
+    limit = limit_asked(call, 50, 500, world)
     start, end = _window(call, world, step, limit)
     rows = [
         {"symbol": listing.symbol, "buyRatio": r.long, "sellRatio": r.short, "timestamp": str(r.at_ms)}
         for r in world.market.ratios(listing, "global_accounts", step, start, end)
     ]
     page, cursor = _page(call, world, rows, limit, "timestamp")
-    return _ok({"list": page, "nextPageCursor": cursor}, world)
+    return ok({"list": page, "nextPageCursor": cursor}, world)
 
 
 # ---- tickers and metadata
 
 
 def _tickers(call: Call, world: World) -> Reply:
-    category = _category(call, world)
+    category = category_of(call, world)
     if call.query.get("symbol"):
-        chosen = [_listing(call, world, category)]
+        chosen = [find_listing(call, world, category)]
     else:
         chosen = [x for x in world.market.listings("bybit") if x.market == category]
-    return _ok({"category": category, "list": [_ticker_row(listing, world) for listing in chosen]}, world)
+    return ok({"category": category, "list": [ticker_row(listing, world) for listing in chosen]}, world)
 
 
-def _ticker_row(listing: Listing, world: World) -> dict[str, str]:
+def ticker_row(listing: Listing, world: World) -> dict[str, str]:
+    """A ticker as REST says it; the stream says most of it in the same words."""
     quote = world.market.quote(listing)
     day = world.market.bars(listing, HOUR, quote.at_ms - 24 * HOUR, quote.at_ms)
     base, turnover = sum(float(bar.base) for bar in day), sum(float(bar.quote) for bar in day)
@@ -232,12 +249,12 @@ def _ticker_row(listing: Listing, world: World) -> dict[str, str]:
 
 
 def _instruments_info(call: Call, world: World) -> Reply:
-    category = _category(call, world, (*_CATEGORIES, "option"))
+    category = category_of(call, world, (*_CATEGORIES, "option"))
     chosen = [x for x in world.market.listings("bybit") if x.market == category]
     if call.query.get("symbol"):
-        chosen = [_listing(call, world, category)]
+        chosen = [find_listing(call, world, category)]
     rows = [_instrument(listing) for listing in chosen]
-    return _ok({"category": category, "list": rows, "nextPageCursor": ""}, world)
+    return ok({"category": category, "list": rows, "nextPageCursor": ""}, world)
 
 
 def _instrument(listing: Listing) -> dict[str, Any]:
@@ -278,11 +295,11 @@ def _instrument(listing: Listing) -> dict[str, Any]:
 
 def _time(call: Call, world: World) -> Reply:
     now = world.now()
-    return _ok({"timeSecond": str(now // 1000), "timeNano": padded(str(now), 0) + "000000"}, world)
+    return ok({"timeSecond": str(now // 1000), "timeNano": padded(str(now), 0) + "000000"}, world)
 
 
 def _route(path: str, handler: Handler) -> Route:
-    return Route(_HOST, f"/v5/market/{path}", handler)
+    return Route(HOST, f"/v5/market/{path}", handler)
 
 
 ROUTES = (

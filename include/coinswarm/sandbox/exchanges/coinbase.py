@@ -9,8 +9,8 @@ from coinswarm.sandbox.market.model import DAY, HOUR, MINUTE, Listing
 from coinswarm.sandbox.market.numbers import rate
 from coinswarm.sandbox.protocol import Call, Refusal, Reply, Route, World, json_reply
 
-_HOST = "api.coinbase.com"
-_PRODUCTS = "/api/v3/brokerage/market/products"
+HOST = "api.coinbase.com"
+PRODUCTS = "/api/v3/brokerage/market/products"
 _LARGEST = 350
 _GRANULARITIES = {
     "ONE_MINUTE": MINUTE,
@@ -29,11 +29,17 @@ def _error(kind: str, message: str, status: int) -> Reply:
     return json_reply({"error": kind, "error_details": message, "message": message}, status=status)
 
 
-def _invalid(what: str) -> Reply:
+def invalid(what: str) -> Reply:
+    """What Coinbase says to a wrong argument."""
     return _error("INVALID_ARGUMENT", f"valid {what} is required", 400)
 
 
-def _listing(call: Call, world: World) -> Listing:
+def find_product(call: Call, world: World) -> Listing:
+    """The product of the path.
+
+    Raises:
+        Refusal: it is not listed.
+    """
     found = world.market.find("coinbase", "spot", call.captured["product_id"])
     if found is None:
         raise Refusal(_error("NOT_FOUND", "valid product_id is required", 404))
@@ -41,14 +47,14 @@ def _listing(call: Call, world: World) -> Listing:
 
 
 def _candles(call: Call, world: World) -> Reply:
-    listing = _listing(call, world)
+    listing = find_product(call, world)
     step = _GRANULARITIES.get(call.query.get("granularity", ""))
     if step is None:
-        raise Refusal(_invalid("granularity"))
-    start, end = integer(call.query, "start", _invalid), integer(call.query, "end", _invalid)
+        raise Refusal(invalid("granularity"))
+    start, end = integer(call.query, "start", invalid), integer(call.query, "end", invalid)
     if start is None or end is None:
-        raise Refusal(_invalid("start" if start is None else "end"))
-    limit = limit_of(call.query, _LARGEST, _LARGEST, _invalid)
+        raise Refusal(invalid("start" if start is None else "end"))
+    limit = limit_of(call.query, _LARGEST, _LARGEST, invalid)
     if end < start:
         raise Refusal(_error("INVALID_ARGUMENT", "start must be before end", 400))
     if (end - start) * 1000 // step > _LARGEST:
@@ -122,7 +128,7 @@ def _products(call: Call, world: World) -> Reply:
 
 
 def _product(call: Call, world: World) -> Reply:
-    return json_reply(_product_row(_listing(call, world), world))
+    return json_reply(_product_row(find_product(call, world), world))
 
 
 def _time(call: Call, world: World) -> Reply:
@@ -146,11 +152,11 @@ def _exchange_rates(call: Call, world: World) -> Reply:
 
 
 ROUTES = (
-    Route(_HOST, "/api/v3/brokerage/time", _time),
-    Route(_HOST, _PRODUCTS, _products),
-    Route(_HOST, f"{_PRODUCTS}/{{product_id}}/candles", _candles),
-    Route(_HOST, f"{_PRODUCTS}/{{product_id}}", _product),
-    Route(_HOST, "/v2/currencies", _currencies),
-    Route(_HOST, "/v2/currencies/crypto", _currencies),
-    Route(_HOST, "/v2/exchange-rates", _exchange_rates),
+    Route(HOST, "/api/v3/brokerage/time", _time),
+    Route(HOST, PRODUCTS, _products),
+    Route(HOST, f"{PRODUCTS}/{{product_id}}/candles", _candles),
+    Route(HOST, f"{PRODUCTS}/{{product_id}}", _product),
+    Route(HOST, "/v2/currencies", _currencies),
+    Route(HOST, "/v2/currencies/crypto", _currencies),
+    Route(HOST, "/v2/exchange-rates", _exchange_rates),
 )

@@ -20,39 +20,52 @@ _CURRENCIES = ("BTC", "ETH")
 _KINDS = ("future", "option", "spot", "future_combo", "option_combo")
 
 
-def _envelope(world: World, **content: Any) -> dict[str, Any]:
+def envelope(world: World, **content: Any) -> dict[str, Any]:
+    """A JSON-RPC answer with its times."""
     now = world.now() * 1000
     return {"jsonrpc": "2.0", **content, "usIn": now, "usOut": now, "usDiff": 0, "testnet": False}
 
 
-def _ok(result: Any, world: World) -> Reply:
-    return json_reply(_envelope(world, result=result))
+def ok(result: Any, world: World) -> Reply:
+    """A result."""
+    return json_reply(envelope(world, result=result))
 
 
-def _error(world: World, reason: str, name: str, code: int = -32602, message: str = "Invalid params") -> Refusal:
+def refusal(world: World, reason: str, name: str, code: int = -32602, message: str = "Invalid params") -> Refusal:
+    """The way out with an error."""
     error = {"message": message, "data": {"reason": reason, "param": name}, "code": code}
-    return Refusal(json_reply(_envelope(world, error=error), status=400))
+    return Refusal(json_reply(envelope(world, error=error), status=400))
 
 
-def _moment(call: Call, world: World, name: str) -> int:
-    value = integer(call.query, name, lambda what: _error(world, "must be an integer", what).reply)
+def moment_asked(call: Call, world: World, name: str) -> int:
+    """A required whole number.
+
+    Raises:
+        Refusal: it is missing, or no number.
+    """
+    value = integer(call.query, name, lambda what: refusal(world, "must be an integer", what).reply)
     if value is None:
-        raise _error(world, "value required", name)
+        raise refusal(world, "value required", name)
     return value
 
 
 def _range(call: Call, world: World) -> tuple[int, int]:
-    start, end = _moment(call, world, "start_timestamp"), _moment(call, world, "end_timestamp")
+    start, end = moment_asked(call, world, "start_timestamp"), moment_asked(call, world, "end_timestamp")
     if start > end:
-        raise _error(world, "start_timestamp must be before end_timestamp", "start_timestamp")
+        raise refusal(world, "start_timestamp must be before end_timestamp", "start_timestamp")
     return start, end
 
 
-def _perpetual(call: Call, world: World) -> Listing:
+def find_perpetual(call: Call, world: World) -> Listing:
+    """The perpetual that a call asks for.
+
+    Raises:
+        Refusal: it is not listed.
+    """
     name = call.query.get("instrument_name", "")
     found = world.market.find("deribit", "perpetual", name)
     if found is None:
-        raise _error(world, "wrong format" if name else "value required", "instrument_name")
+        raise refusal(world, "wrong format" if name else "value required", "instrument_name")
     return found
 
 
@@ -64,17 +77,17 @@ def _currency(call: Call, world: World, *, required: bool = True) -> tuple[str, 
         return _CURRENCIES
     if currency in ("USDC", "USDT", "EURR", "SOL"):
         return ()
-    raise _error(world, "invalid currency" if currency else "value required", "currency")
+    raise refusal(world, "invalid currency" if currency else "value required", "currency")
 
 
 # ---- bars, funding, volatility index
 
 
 def _chart(call: Call, world: World) -> Reply:
-    listing = _perpetual(call, world)
+    listing = find_perpetual(call, world)
     step = _RESOLUTIONS.get(call.query.get("resolution", ""))
     if step is None:
-        raise _error(world, "invalid resolution", "resolution")
+        raise refusal(world, "invalid resolution", "resolution")
     start, end = _range(call, world)
     last = min(end, world.now())
     bars = world.market.bars(listing, step, max(start, last - _CHART_LARGEST * step), last + 1)[-_CHART_LARGEST:]
@@ -82,21 +95,22 @@ def _chart(call: Call, world: World) -> Reply:
         "volume": [float(bar.base) for bar in bars],
         "ticks": [bar.open_ms for bar in bars],
         "status": "ok" if bars else "no_data",
-        "open": [_number(bar.open) for bar in bars],
-        "low": [_number(bar.low) for bar in bars],
-        "high": [_number(bar.high) for bar in bars],
-        "cost": [_number(bar.quote) for bar in bars],
-        "close": [_number(bar.close) for bar in bars],
+        "open": [number(bar.open) for bar in bars],
+        "low": [number(bar.low) for bar in bars],
+        "high": [number(bar.high) for bar in bars],
+        "cost": [number(bar.quote) for bar in bars],
+        "close": [number(bar.close) for bar in bars],
     }
-    return _ok(result, world)
+    return ok(result, world)
 
 
-def _number(text: str) -> float | int:
+def number(text: str) -> float | int:
+    """A JSON number of the same value."""
     return float(text) if "." in text else int(text)
 
 
 def _funding_history(call: Call, world: World) -> Reply:
-    listing = _perpetual(call, world)
+    listing = find_perpetual(call, world)
     start, end = _range(call, world)
     last = min(end, world.now())
     first = max(start, last - _FUNDING_LARGEST * HOUR, listing.since)
@@ -115,13 +129,13 @@ def _funding_history(call: Call, world: World) -> Reply:
                 "interest_1h": float(hourly[at].rate),
             }
         )
-    return _ok(rows[-_FUNDING_LARGEST:], world)
+    return ok(rows[-_FUNDING_LARGEST:], world)
 
 
 def _funding_value(call: Call, world: World) -> Reply:
-    listing = _perpetual(call, world)
+    listing = find_perpetual(call, world)
     start, end = _range(call, world)
-    return _ok(sum(float(event.rate) for event in world.market.funding(_hourly(listing), start + 1, end + 1)), world)
+    return ok(sum(float(event.rate) for event in world.market.funding(_hourly(listing), start + 1, end + 1)), world)
 
 
 def _hourly(listing: Listing) -> Listing:
@@ -132,17 +146,17 @@ def _volatility_index(call: Call, world: World) -> Reply:
     chosen = _currency(call, world)
     step = _INDEX_RESOLUTIONS.get(call.query.get("resolution", ""))
     if step is None:
-        raise _error(world, "invalid resolution", "resolution")
+        raise refusal(world, "invalid resolution", "resolution")
     start, end = _range(call, world)
     last = min(end, world.now())
     if not chosen:
-        return _ok({"data": [], "continuation": None}, world)
+        return ok({"data": [], "continuation": None}, world)
     first = max(start, last - (_INDEX_LARGEST + 1) * step)
     bars = world.market.volatility(chosen[0], step, first, last + 1)
     # More than a page: the newest rows, and where the older ones end.
     page = bars[-_INDEX_LARGEST:]
     more = len(bars) > len(page)
-    return _ok({"data": [list(bar) for bar in page], "continuation": page[0].open_ms - 1 if more else None}, world)
+    return ok({"data": [list(bar) for bar in page], "continuation": page[0].open_ms - 1 if more else None}, world)
 
 
 # ---- book summaries, tickers
@@ -152,7 +166,7 @@ def _book_summary(call: Call, world: World) -> Reply:
     chosen = _currency(call, world)
     kind = call.query.get("kind", "")
     if kind and kind not in _KINDS:
-        raise _error(world, "invalid kind", "kind")
+        raise refusal(world, "invalid kind", "kind")
     rows: list[dict[str, Any]] = []
     for currency in chosen:
         if kind in ("", "future"):
@@ -160,17 +174,17 @@ def _book_summary(call: Call, world: World) -> Reply:
         if kind in ("", "option"):
             index = float(world.market.index_price(currency, "USD"))
             rows += [_option_summary(quote, index, world.now()) for quote in world.market.options(currency)]
-    return _ok(rows, world)
+    return ok(rows, world)
 
 
 def _instrument_summary(call: Call, world: World) -> Reply:
     name = call.query.get("instrument_name", "")
     listing = world.market.find("deribit", "perpetual", name)
     if listing is not None:
-        return _ok([_future_summary(listing, world)], world)
+        return ok([_future_summary(listing, world)], world)
     quote = _option(name, world)
     index = float(world.market.index_price(quote.option.asset, "USD"))
-    return _ok([_option_summary(quote, index, world.now())], world)
+    return ok([_option_summary(quote, index, world.now())], world)
 
 
 def _option(name: str, world: World) -> OptionQuote:
@@ -179,7 +193,7 @@ def _option(name: str, world: World) -> OptionQuote:
         for quote in world.market.options(asset):
             if quote.option.name == name:
                 return quote
-    raise _error(world, "wrong format" if name else "value required", "instrument_name")
+    raise refusal(world, "wrong format" if name else "value required", "instrument_name")
 
 
 def _middle(bid: float | None, ask: float | None) -> float | None:
@@ -225,7 +239,7 @@ def _future_summary(listing: Listing, world: World) -> dict[str, Any]:
         "volume": round(sum(float(bar.base) for bar in day), 8),
         "quote_currency": "USD",
         "price_change": round(100 * (float(quote.last) / float(day[0].open) - 1), 4),
-        "open_interest": _number(held.usd),
+        "open_interest": number(held.usd),
         "mid_price": (bid + ask) / 2,
         "mark_price": float(quote.mark),
         "low": min(float(bar.low) for bar in day),
@@ -246,11 +260,12 @@ def _ticker(call: Call, world: World) -> Reply:
     name = call.query.get("instrument_name", "")
     listing = world.market.find("deribit", "perpetual", name)
     if listing is not None:
-        return _ok(_perpetual_ticker(listing, world), world)
-    return _ok(_option_ticker(_option(name, world), world), world)
+        return ok(perpetual_ticker(listing, world), world)
+    return ok(option_ticker(_option(name, world), world), world)
 
 
-def _perpetual_ticker(listing: Listing, world: World) -> dict[str, Any]:
+def perpetual_ticker(listing: Listing, world: World) -> dict[str, Any]:
+    """A ticker of a perpetual, as REST and stream say it."""
     row = _future_summary(listing, world)
     stats = {name: row[name] for name in ("volume_usd", "volume_notional", "volume", "price_change", "low", "high")}
     return {
@@ -276,9 +291,10 @@ def _perpetual_ticker(listing: Listing, world: World) -> dict[str, Any]:
     }
 
 
-def _option_ticker(quote: OptionQuote, world: World) -> dict[str, Any]:
-    now = world.now()
-    summary = _option_summary(quote, float(world.market.index_price(quote.option.asset, "USD")), now)
+def option_ticker(quote: OptionQuote, world: World, at: int | None = None) -> dict[str, Any]:
+    """A ticker of an option, as REST and stream say it, now or at another moment."""
+    now = world.now() if at is None else at
+    summary = _option_summary(quote, float(world.market.index_price(quote.option.asset, "USD", now)), now)
     return {
         "timestamp": now,
         "stats": {name: summary[name] for name in ("volume_usd", "volume", "price_change", "low", "high")},
@@ -317,16 +333,16 @@ def _instruments(call: Call, world: World) -> Reply:
     chosen = _currency(call, world, required=False)
     kind = call.query.get("kind", "")
     if kind and kind not in _KINDS:
-        raise _error(world, "invalid kind", "kind")
+        raise refusal(world, "invalid kind", "kind")
     rows: list[dict[str, Any]] = []
     if call.query.get("expired") == "true":
-        return _ok(rows, world)
+        return ok(rows, world)
     for currency in chosen:
         if kind in ("", "future"):
             rows += [_perpetual_row(x) for x in world.market.listings("deribit") if x.base == currency]
         if kind in ("", "option"):
             rows += [_option_row(quote) for quote in world.market.options(currency)]
-    return _ok(rows, world)
+    return ok(rows, world)
 
 
 def _instrument_row(name: str, asset: str, kind: str, expires_ms: int) -> dict[str, Any]:
@@ -384,9 +400,9 @@ def _index_price(call: Call, world: World) -> Reply:
     name = call.query.get("index_name", "")
     asset, _, quote = name.partition("_")
     if asset.upper() not in ASSETS or quote not in ("usd", "usdt"):
-        raise _error(world, "invalid index_name" if name else "value required", "index_name")
+        raise refusal(world, "invalid index_name" if name else "value required", "index_name")
     price = float(world.market.index_price(asset.upper(), quote.upper()))
-    return _ok({"index_price": price, "estimated_delivery_price": price}, world)
+    return ok({"index_price": price, "estimated_delivery_price": price}, world)
 
 
 def _currencies(call: Call, world: World) -> Reply:
@@ -404,37 +420,38 @@ def _currencies(call: Call, world: World) -> Reply:
         }
         for name in _CURRENCIES
     ]
-    return _ok(rows, world)
+    return ok(rows, world)
 
 
 def _contract_size(call: Call, world: World) -> Reply:
-    return _ok({"contract_size": float(_perpetual(call, world).contract)}, world)
+    return ok({"contract_size": float(find_perpetual(call, world).contract)}, world)
 
 
 def _time(call: Call, world: World) -> Reply:
-    return _ok(world.now(), world)
+    return ok(world.now(), world)
 
 
 def _status(call: Call, world: World) -> Reply:
-    return _ok({"locked": "false", "locked_indices": []}, world)
+    return ok({"locked": "false", "locked_indices": []}, world)
 
 
-def _route(name: str, handler: Handler) -> Route:
+def route(name: str, handler: Handler) -> Route:
+    """A public method."""
     return Route(_HOST, f"/api/v2/public/{name}", handler)
 
 
 ROUTES = (
-    _route("get_time", _time),
-    _route("status", _status),
-    _route("get_currencies", _currencies),
-    _route("get_instruments", _instruments),
-    _route("get_contract_size", _contract_size),
-    _route("get_index_price", _index_price),
-    _route("get_tradingview_chart_data", _chart),
-    _route("get_funding_rate_history", _funding_history),
-    _route("get_volatility_index_data", _volatility_index),
-    _route("get_book_summary_by_currency", _book_summary),
-    _route("get_book_summary_by_instrument", _instrument_summary),
-    _route("get_funding_rate_value", _funding_value),
-    _route("ticker", _ticker),
+    route("get_time", _time),
+    route("status", _status),
+    route("get_currencies", _currencies),
+    route("get_instruments", _instruments),
+    route("get_contract_size", _contract_size),
+    route("get_index_price", _index_price),
+    route("get_tradingview_chart_data", _chart),
+    route("get_funding_rate_history", _funding_history),
+    route("get_volatility_index_data", _volatility_index),
+    route("get_book_summary_by_currency", _book_summary),
+    route("get_book_summary_by_instrument", _instrument_summary),
+    route("get_funding_rate_value", _funding_value),
+    route("ticker", _ticker),
 )

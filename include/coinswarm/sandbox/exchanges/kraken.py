@@ -10,8 +10,8 @@ from coinswarm.sandbox.market.model import DAY, HOUR, MINUTE, Bar, Listing
 from coinswarm.sandbox.market.numbers import padded, rate, split
 from coinswarm.sandbox.protocol import Call, Refusal, Reply, Route, World, json_reply
 
-_SPOT = "api.kraken.com"
-_FUTURES = "futures.kraken.com"
+SPOT = "api.kraken.com"
+FUTURES = "futures.kraken.com"
 
 # ---- spot
 
@@ -25,7 +25,8 @@ def _spot_error(message: str) -> Reply:
     return json_reply({"error": [message]})
 
 
-def _invalid(name: str) -> Reply:
+def invalid(name: str) -> Reply:
+    """What Kraken says to a wrong argument."""
     return _spot_error("EGeneral:Invalid arguments")
 
 
@@ -33,37 +34,44 @@ def _wsname(listing: Listing) -> str:
     return f"{_CODES[listing.base][1]}/{_CODES[listing.quote][1]}"
 
 
-def _new_name(listing: Listing) -> str:
+def new_name(listing: Listing) -> str:
+    """The pair as WebSocket v2 spells it."""
     return f"{listing.base}/{listing.quote}"
 
 
-def _pair(name: str, world: World) -> Listing:
+def find_pair(name: str, world: World) -> Listing:
+    """The pair by any of its names.
+
+    Raises:
+        Refusal: it is not listed.
+    """
     for listing in world.market.listings("kraken"):
-        names = (listing.symbol, _ALTNAMES.get(listing.symbol), _wsname(listing), _new_name(listing))
+        names = (listing.symbol, _ALTNAMES.get(listing.symbol), _wsname(listing), new_name(listing))
         if listing.market == "spot" and name in names:
             return listing
     raise Refusal(_spot_error("EQuery:Unknown asset pair"))
 
 
-def _key(call: Call, listing: Listing) -> str:
-    return _new_name(listing) if call.query.get("assetVersion") == "1" else listing.symbol
+def key_of(call: Call, listing: Listing) -> str:
+    """The name under which a pair's rows come."""
+    return new_name(listing) if call.query.get("assetVersion") == "1" else listing.symbol
 
 
 def _ohlc(call: Call, world: World) -> Reply:
     if not call.query.get("pair"):
-        raise Refusal(_invalid("pair"))
-    listing = _pair(call.query["pair"], world)
-    minutes = integer(call.query, "interval", _invalid) or 1
+        raise Refusal(invalid("pair"))
+    listing = find_pair(call.query["pair"], world)
+    minutes = integer(call.query, "interval", invalid) or 1
     if minutes not in _INTERVALS:
-        raise Refusal(_invalid("interval"))
-    since = integer(call.query, "since", _invalid) or 0
+        raise Refusal(invalid("interval"))
+    since = integer(call.query, "since", invalid) or 0
     step, now = minutes * MINUTE, world.now()
     # The latest 720 finished bars and the one that runs, whatever `since` says; `since` itself is excluded.
     bars = world.market.bars(listing, step, now - (_LATEST + 1) * step + 1, now + 1)[-(_LATEST + 1) :]
     digits = split(listing.tick)[1]
     rows = [_ohlc_row(bar, digits) for bar in bars if bar.open_ms > since * 1000]
     last = bars[-2].open_ms // 1000 if len(bars) > 1 else 0
-    return json_reply({"error": [], "result": {_key(call, listing): rows, "last": last}})
+    return json_reply({"error": [], "result": {key_of(call, listing): rows, "last": last}})
 
 
 def _ohlc_row(bar: Bar, digits: int) -> list[Any]:
@@ -75,8 +83,8 @@ def _ohlc_row(bar: Bar, digits: int) -> list[Any]:
 def _asset_pairs(call: Call, world: World) -> Reply:
     chosen = [x for x in world.market.listings("kraken") if x.market == "spot"]
     if call.query.get("pair"):
-        chosen = [_pair(name, world) for name in call.query["pair"].split(",")]
-    return json_reply({"error": [], "result": {_key(call, listing): _pair_row(listing) for listing in chosen}})
+        chosen = [find_pair(name, world) for name in call.query["pair"].split(",")]
+    return json_reply({"error": [], "result": {key_of(call, listing): _pair_row(listing) for listing in chosen}})
 
 
 def _pair_row(listing: Listing) -> dict[str, Any]:
@@ -109,8 +117,10 @@ def _pair_row(listing: Listing) -> dict[str, Any]:
 def _spot_ticker(call: Call, world: World) -> Reply:
     chosen = [x for x in world.market.listings("kraken") if x.market == "spot"]
     if call.query.get("pair"):
-        chosen = [_pair(name, world) for name in call.query["pair"].split(",")]
-    return json_reply({"error": [], "result": {_key(call, listing): _ticker_row(listing, world) for listing in chosen}})
+        chosen = [find_pair(name, world) for name in call.query["pair"].split(",")]
+    return json_reply(
+        {"error": [], "result": {key_of(call, listing): _ticker_row(listing, world) for listing in chosen}}
+    )
 
 
 def _ticker_row(listing: Listing, world: World) -> dict[str, Any]:
@@ -174,17 +184,19 @@ _CANDLES_LARGEST = 2000
 _ANALYTICS_LARGEST = 1000
 
 
-def _number(text: str) -> float | int:
+def number(text: str) -> float | int:
     """A JSON number with the text's own value (at most 15 significant digits here, which a float keeps)."""
     value = Decimal(text)
     return int(value) if value == value.to_integral_value() else float(value)
 
 
-def _futures_error(message: str, world: World, status: int = 200) -> Reply:
+def futures_error(message: str, world: World, status: int = 200) -> Reply:
+    """What Kraken Futures says to a wrong argument."""
     return json_reply({"result": "error", "error": message, "serverTime": iso(world.now())}, status=status)
 
 
-def _contract(name: str, world: World) -> Listing | None:
+def find_contract(name: str, world: World) -> Listing | None:
+    """A futures contract by its name, None if it is not listed."""
     return world.market.find("kraken", "futures", name.upper())
 
 
@@ -194,9 +206,9 @@ def _tickers(call: Call, world: World) -> Reply:
 
 
 def _ticker(call: Call, world: World) -> Reply:
-    listing = _contract(call.captured["symbol"], world)
+    listing = find_contract(call.captured["symbol"], world)
     if listing is None:
-        return _futures_error("contractNotFound", world, 404)
+        return futures_error("contractNotFound", world, 404)
     row = _futures_ticker(listing, world)
     return json_reply({"result": "success", "ticker": row, "serverTime": iso(world.now())})
 
@@ -210,26 +222,26 @@ def _futures_ticker(listing: Listing, world: World) -> dict[str, Any]:
     current = float(settled[-1].rate) * index if settled else 0.0
     return {
         "symbol": listing.symbol,
-        "last": _number(quote.last),
+        "last": number(quote.last),
         "lastTime": iso(now),
         "tag": "perpetual",
         "pair": f"{_CODES[listing.base][1]}:USD",
-        "markPrice": _number(quote.mark),
-        "bid": _number(quote.bid),
+        "markPrice": number(quote.mark),
+        "bid": number(quote.bid),
         "bidSize": 1,
-        "ask": _number(quote.ask),
+        "ask": number(quote.ask),
         "askSize": 1,
         "vol24h": round(sum(float(bar.base) for bar in day), 4),
         "volumeQuote": round(sum(float(bar.quote) for bar in day), 4),
-        "openInterest": _number(quote.open_interest),
-        "open24h": _number(day[0].open),
-        "high24h": max(_number(bar.high) for bar in day),
-        "low24h": min(_number(bar.low) for bar in day),
+        "openInterest": number(quote.open_interest),
+        "open24h": number(day[0].open),
+        "high24h": max(number(bar.high) for bar in day),
+        "low24h": min(number(bar.low) for bar in day),
         "lastSize": 0.01,
         "fundingRate": round(current, 12),
         "fundingRatePrediction": round(float(quote.funding) * index, 12),
         "suspended": False,
-        "indexPrice": _number(quote.index_price),
+        "indexPrice": number(quote.index_price),
         "postOnly": False,
         "change24h": round(100 * (float(quote.last) / float(day[0].open) - 1), 2),
     }
@@ -242,7 +254,7 @@ def _instruments(call: Call, world: World) -> Reply:
             "type": "flexible_futures",
             "tradeable": True,
             "underlying": f"rr_{_CODES[listing.base][1].lower()}usd",
-            "tickSize": _number(listing.tick),
+            "tickSize": number(listing.tick),
             "contractSize": 1,
             "impactMidSize": 1,
             "maxPositionSize": 1000000,
@@ -265,9 +277,9 @@ def _instruments(call: Call, world: World) -> Reply:
 
 
 def _funding_history(call: Call, world: World) -> Reply:
-    listing = _contract(call.query.get("symbol", ""), world)
+    listing = find_contract(call.query.get("symbol", ""), world)
     if listing is None:
-        return _futures_error("contractNotFound" if call.query.get("symbol") else "requiredArgumentMissing", world)
+        return futures_error("contractNotFound" if call.query.get("symbol") else "requiredArgumentMissing", world)
     rows = [
         {
             "timestamp": iso(event.at_ms)[:-5] + "Z",
@@ -286,7 +298,7 @@ def _chart_error(name: str) -> Reply:
 def _candles(call: Call, world: World) -> Reply:
     if call.captured["tick_type"] not in ("trade", "mark", "spot"):
         raise Refusal(_chart_error("tick_type"))
-    listing = _contract(call.captured["symbol"], world)
+    listing = find_contract(call.captured["symbol"], world)
     step = _RESOLUTIONS.get(call.captured["interval"])
     if listing is None or step is None:
         raise Refusal(json_reply({"error": "market or resolution not found"}, status=404))
@@ -313,7 +325,7 @@ def _candles(call: Call, world: World) -> Reply:
 
 
 def _analytics(call: Call, world: World) -> Reply:
-    listing = _contract(call.captured["symbol"], world)
+    listing = find_contract(call.captured["symbol"], world)
     interval = integer(call.query, "interval", _chart_error)
     since = integer(call.query, "since", _chart_error)
     if listing is None or call.captured["kind"] != "open-interest":
@@ -336,17 +348,17 @@ def _analytics(call: Call, world: World) -> Reply:
 
 
 ROUTES = (
-    Route(_SPOT, "/0/public/Time", _spot_time),
-    Route(_SPOT, "/0/public/SystemStatus", _system_status),
-    Route(_SPOT, "/0/public/Assets", _assets),
-    Route(_SPOT, "/0/public/AssetPairs", _asset_pairs),
-    Route(_SPOT, "/0/public/Ticker", _spot_ticker),
-    Route(_SPOT, "/0/public/OHLC", _ohlc),
-    Route(_FUTURES, "/derivatives/api/v3/tickers", _tickers),
-    Route(_FUTURES, "/derivatives/api/v3/tickers/{symbol}", _ticker),
-    Route(_FUTURES, "/derivatives/api/v3/instruments", _instruments),
-    Route(_FUTURES, "/derivatives/api/v3/historicalfundingrates", _funding_history),
-    Route(_FUTURES, "/derivatives/api/v4/historicalfundingrates", _funding_history),
-    Route(_FUTURES, "/api/charts/v1/analytics/{symbol}/{kind}", _analytics),
-    Route(_FUTURES, "/api/charts/v1/{tick_type}/{symbol}/{interval}", _candles),
+    Route(SPOT, "/0/public/Time", _spot_time),
+    Route(SPOT, "/0/public/SystemStatus", _system_status),
+    Route(SPOT, "/0/public/Assets", _assets),
+    Route(SPOT, "/0/public/AssetPairs", _asset_pairs),
+    Route(SPOT, "/0/public/Ticker", _spot_ticker),
+    Route(SPOT, "/0/public/OHLC", _ohlc),
+    Route(FUTURES, "/derivatives/api/v3/tickers", _tickers),
+    Route(FUTURES, "/derivatives/api/v3/tickers/{symbol}", _ticker),
+    Route(FUTURES, "/derivatives/api/v3/instruments", _instruments),
+    Route(FUTURES, "/derivatives/api/v3/historicalfundingrates", _funding_history),
+    Route(FUTURES, "/derivatives/api/v4/historicalfundingrates", _funding_history),
+    Route(FUTURES, "/api/charts/v1/analytics/{symbol}/{kind}", _analytics),
+    Route(FUTURES, "/api/charts/v1/{tick_type}/{symbol}/{interval}", _candles),
 )

@@ -10,7 +10,7 @@ from coinswarm.sandbox.market.model import DAY, HOUR, MINUTE, Bar, Listing
 from coinswarm.sandbox.market.numbers import rate
 from coinswarm.sandbox.protocol import Call, Handler, Refusal, Reply, Route, World, json_reply
 
-_HOST = "www.okx.com"
+HOST = "www.okx.com"
 _BARS = {
     **{f"{n}m": n * MINUTE for n in (1, 3, 5, 15, 30)},
     **{f"{n}H": n * HOUR for n in (1, 2, 4, 6, 12)},
@@ -34,7 +34,8 @@ _RATIOS = {
 }
 
 
-def _ok(data: Sequence[Any]) -> Reply:
+def ok(data: Sequence[Any]) -> Reply:
+    """Rows in the usual envelope."""
     return json_reply({"code": "0", "msg": "", "data": data})
 
 
@@ -42,34 +43,41 @@ def _error(code: str, message: str, status: int = 200) -> Reply:
     return json_reply({"code": code, "msg": message, "data": []}, status=status)
 
 
-def _bad(name: str) -> Reply:
+def bad(name: str) -> Reply:
+    """What OKX says to a wrong parameter."""
     return _error("51000", f"Parameter {name} error", 400)
 
 
-def _find(world: World, name: str) -> Listing | None:
+def find(world: World, name: str) -> Listing | None:
+    """An instrument by its name."""
     return world.market.find("okx", "swap" if name.endswith("-SWAP") else "spot", name)
 
 
-def _listing(call: Call, world: World) -> Listing:
+def find_listing(call: Call, world: World) -> Listing:
+    """The instrument that a call asks for.
+
+    Raises:
+        Refusal: it names none, or one that is not listed.
+    """
     name = call.query.get("instId", "")
     if not name:
         raise Refusal(_error("50014", "Parameter instId cannot be empty.", 400))
-    found = _find(world, name)
+    found = find(world, name)
     if found is None:
         raise Refusal(_error("51001", "Instrument ID, Instrument ID code, or Spread ID doesn't exist."))
     return found
 
 
 def _perpetual(call: Call, world: World) -> Listing:
-    listing = _listing(call, world)
+    listing = find_listing(call, world)
     if not listing.perpetual:
-        raise Refusal(_bad("instId"))
+        raise Refusal(bad("instId"))
     return listing
 
 
-def _between(call: Call) -> tuple[int, int]:
+def between(call: Call) -> tuple[int, int]:
     """Exclusive bounds: newer than `before`, older than `after`."""
-    before, after = integer(call.query, "before", _bad), integer(call.query, "after", _bad)
+    before, after = integer(call.query, "before", bad), integer(call.query, "after", bad)
     return (before if before is not None else -1), (after if after is not None else FOREVER)
 
 
@@ -84,15 +92,15 @@ def _bar_step(call: Call, world: World) -> tuple[int, int]:
         return _BARS[name], _HONG_KONG if _BARS[name] >= 6 * HOUR else 0
     if world.mode == "replay" and name in _REPLAY_BARS:
         return _REPLAY_BARS[name], 0
-    raise Refusal(_bad("bar"))
+    raise Refusal(bad("bar"))
 
 
 def _candles(*, recent_only: bool) -> Handler:
     def handle(call: Call, world: World) -> Reply:
-        listing = _listing(call, world)
+        listing = find_listing(call, world)
         step, shift = _bar_step(call, world)
-        limit = limit_of(call.query, 100, 300, _bad)
-        newer_than, older_than = _between(call)
+        limit = limit_of(call.query, 100, 300, bad)
+        newer_than, older_than = between(call)
         now = world.now()
         last = min(older_than - 1, now)
         if world.mode == "replay":
@@ -103,7 +111,7 @@ def _candles(*, recent_only: bool) -> Handler:
             if recent_only:
                 first = max(first, now - _RECENT_BARS * step)
         bars = world.market.bars(listing, step, max(0, first), last + 1, shift=shift)[-limit:]
-        return _ok([_row(listing, bar, bar.open_ms + step <= now) for bar in reversed(bars)])
+        return ok([_row(listing, bar, bar.open_ms + step <= now) for bar in reversed(bars)])
 
     return handle
 
@@ -118,12 +126,12 @@ def _row(listing: Listing, bar: Bar, closed: bool) -> list[str]:
 
 def _funding_history(call: Call, world: World) -> Reply:
     listing = _perpetual(call, world)
-    limit = limit_of(call.query, 400, 400, _bad)
-    newer_than, older_than = _between(call)
+    limit = limit_of(call.query, 400, 400, bad)
+    newer_than, older_than = between(call)
     now = world.now()
     first = newer_than + 1 if world.mode == "replay" else max(newer_than + 1, now - _FUNDING_HISTORY)
     events = world.market.funding(listing, max(0, first), min(older_than, now + 1))[-limit:]
-    return _ok(
+    return ok(
         [
             {
                 "formulaType": "withRate",
@@ -144,10 +152,11 @@ def _funding_rate(call: Call, world: World) -> Reply:
         chosen = [x for x in world.market.listings("okx") if x.perpetual]
     else:
         chosen = [_perpetual(call, world)]
-    return _ok([_funding_row(listing, world) for listing in chosen])
+    return ok([funding_row(listing, world) for listing in chosen])
 
 
-def _funding_row(listing: Listing, world: World) -> dict[str, str]:
+def funding_row(listing: Listing, world: World) -> dict[str, str]:
+    """Funding as it stands now, as REST and stream say it."""
     quote = world.market.quote(listing)
     length = listing.funding_hours * HOUR
     paid = world.market.funding(listing, quote.next_funding_ms - length, quote.next_funding_ms)
@@ -177,26 +186,26 @@ def _funding_row(listing: Listing, world: World) -> dict[str, str]:
 
 def _open_interest(call: Call, world: World) -> Reply:
     if call.query.get("instType") not in ("SWAP", "FUTURES", "OPTION"):
-        raise Refusal(_bad("instType"))
+        raise Refusal(bad("instType"))
     if call.query.get("instId"):
         chosen = [_perpetual(call, world)]
     else:
         chosen = [x for x in world.market.listings("okx") if x.perpetual and call.query["instType"] == "SWAP"]
+    return ok([interest_row(listing, world) for listing in chosen])
+
+
+def interest_row(listing: Listing, world: World) -> dict[str, str]:
+    """Open interest now, as REST and stream say it."""
     now = world.now()
-    rows = []
-    for listing in chosen:
-        held = world.market.interest(listing, 1, now, now + 1)[-1]
-        rows.append(
-            {
-                "instId": listing.symbol,
-                "instType": "SWAP",
-                "oi": held.contracts,
-                "oiCcy": held.base,
-                "oiUsd": held.usd,
-                "ts": str(now),
-            }
-        )
-    return _ok(rows)
+    held = world.market.interest(listing, 1, now, now + 1)[-1]
+    return {
+        "instId": listing.symbol,
+        "instType": "SWAP",
+        "oi": held.contracts,
+        "oiCcy": held.base,
+        "oiUsd": held.usd,
+        "ts": str(now),
+    }
 
 
 def _statistics(rows_of: Callable[[Listing, int, int, int, Call, World], list[list[str]]]) -> Handler:
@@ -205,13 +214,13 @@ def _statistics(rows_of: Callable[[Listing, int, int, int, Call, World], list[li
         name = call.query.get("period", "5m")
         step = _PERIODS.get(name.removesuffix("utc"))
         if step is None:
-            raise Refusal(_bad("period"))
-        limit = limit_of(call.query, 100, 100, _bad)
-        begin, end = integer(call.query, "begin", _bad), integer(call.query, "end", _bad)
+            raise Refusal(bad("period"))
+        limit = limit_of(call.query, 100, 100, bad)
+        begin, end = integer(call.query, "begin", bad), integer(call.query, "end", bad)
         now = world.now()
         last = min(end if end is not None else now, now)
         first = max(begin if begin is not None else 0, last - limit * step, now - _RECENT_BARS * step)
-        return _ok(rows_of(listing, step, first, last + 1, call, world)[::-1][:limit])
+        return ok(rows_of(listing, step, first, last + 1, call, world)[::-1][:limit])
 
     return handle
 
@@ -233,7 +242,7 @@ def _ratio_rows(kind: str) -> Callable[[Listing, int, int, int, Call, World], li
 def _taker_rows(listing: Listing, step: int, start: int, end: int, call: Call, world: World) -> list[list[str]]:
     unit = call.query.get("unit", "1")
     if unit not in ("0", "1", "2"):
-        raise Refusal(_bad("unit"))
+        raise Refusal(bad("unit"))
     rows = []
     for ratio in world.market.ratios(listing, "taker_volume", step, start, end):
         factor = 1.0
@@ -253,9 +262,9 @@ def _taker_rows(listing: Listing, step: int, start: int, end: int, call: Call, w
 def _instruments(call: Call, world: World) -> Reply:
     kind = call.query.get("instType", "")
     if kind not in ("SPOT", "MARGIN", "SWAP", "FUTURES", "OPTION", "EVENTS"):
-        raise Refusal(_bad("instType"))
+        raise Refusal(bad("instType"))
     rows = [_instrument(x) for x in world.market.listings("okx") if x.market == _TYPES.get(kind)]
-    return _ok([row for row in rows if call.query.get("instId", row["instId"]) == row["instId"]])
+    return ok([row for row in rows if call.query.get("instId", row["instId"]) == row["instId"]])
 
 
 def _instrument(listing: Listing) -> dict[str, Any]:
@@ -290,17 +299,18 @@ def _instrument(listing: Listing) -> dict[str, Any]:
 
 
 def _ticker(call: Call, world: World) -> Reply:
-    return _ok([_ticker_row(_listing(call, world), world)])
+    return ok([ticker_row(find_listing(call, world), world)])
 
 
 def _tickers(call: Call, world: World) -> Reply:
     market = _TYPES.get(call.query.get("instType", ""))
     if market is None:
-        raise Refusal(_bad("instType"))
-    return _ok([_ticker_row(x, world) for x in world.market.listings("okx") if x.market == market])
+        raise Refusal(bad("instType"))
+    return ok([ticker_row(x, world) for x in world.market.listings("okx") if x.market == market])
 
 
-def _ticker_row(listing: Listing, world: World) -> dict[str, str]:
+def ticker_row(listing: Listing, world: World) -> dict[str, str]:
+    """A day's ticker, as REST and stream say it."""
     quote = world.market.quote(listing)
     day = world.market.bars(listing, HOUR, quote.at_ms - 24 * HOUR, quote.at_ms)
     base = sum(float(bar.base) for bar in day)
@@ -334,17 +344,17 @@ def _mark_price(call: Call, world: World) -> Reply:
         else [x for x in world.market.listings("okx") if x.perpetual]
     )
     now = str(world.now())
-    return _ok(
+    return ok(
         [{"instId": x.symbol, "instType": "SWAP", "markPx": world.market.quote(x).mark, "ts": now} for x in chosen]
     )
 
 
 def _time(call: Call, world: World) -> Reply:
-    return _ok([{"ts": str(world.now())}])
+    return ok([{"ts": str(world.now())}])
 
 
 def _route(path: str, handler: Handler) -> Route:
-    return Route(_HOST, f"/api/v5/{path}", handler)
+    return Route(HOST, f"/api/v5/{path}", handler)
 
 
 ROUTES = (

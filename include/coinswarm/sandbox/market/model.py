@@ -197,6 +197,6 @@ class Market(Protocol):
         """Bars of the 30-day implied volatility index."""
         ...
 
-    def options(self, asset: str) -> list[OptionQuote]:
-        """Every live option with its quote now."""
+    def options(self, asset: str, at: int | None = None) -> list[OptionQuote]:
+        """Every live option with its quote now, or at another moment."""
         ...

@@ -199,7 +199,7 @@ class ReplayedMarket:
         """Not in the file."""
         raise NotRecorded(f"the history has no volatility index of {asset}")
 
-    def options(self, asset: str) -> list[OptionQuote]:
+    def options(self, asset: str, at: int | None = None) -> list[OptionQuote]:
         """Not in the file."""
         raise NotRecorded(f"the history has no options of {asset}")
 

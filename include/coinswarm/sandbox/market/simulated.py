@@ -126,9 +126,9 @@ class SimulatedMarket:
         """Bars of the 30-day implied volatility index."""
         return options.index_bars(self._seed, asset, step, start, end, self._now())
 
-    def options(self, asset: str) -> list[OptionQuote]:
-        """Every live option with its quote now."""
-        return options.quotes(self._seed, asset, self._now())
+    def options(self, asset: str, at: int | None = None) -> list[OptionQuote]:
+        """Every live option with its quote now, or at another moment."""
+        return options.quotes(self._seed, asset, self._now() if at is None else at)
 
     def _grid(self, listing: Listing, step: int, start: int, end: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
         first = -(-max(start, listing.since) // step) * step
