@@ -21,6 +21,8 @@ Text = Annotated[str, Meta(min_length=1, max_length=MAX_DIGITS)]
 """A number that a venue quotes."""
 Name = Annotated[str, Meta(min_length=1, max_length=80)]
 Id = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+IdOrNone = Annotated[int, Meta(ge=-1, le=2**63 - 1)]
+"""-1 for none."""
 Moment = Annotated[int, Meta(ge=0, lt=10**14)]
 """Milliseconds since the epoch, as a JSON number."""
 ZonedTime = Annotated[datetime, Meta(tz=True)]
@@ -130,26 +132,31 @@ def raw_optional_signed(raw: Raw) -> str:
 
 
 def check_levels(levels: Sequence[Level]) -> None:
-    """Refuse levels that are not two plain numbers each.
+    """Refuse levels that are not a positive price and a size each, both plain numbers.
 
     Raises:
         MalformedFrame: one is not.
     """
-    texts = [text for level in levels for text in level]
-    together = "".join(texts)
+    if not levels:
+        return
+    prices = [price for price, _ in levels]
+    sizes = [size for _, size in levels]
+    together = "".join(prices) + "".join(sizes)
     # Of digits and points only: then whatever `float` takes is a plain number.
     if together.isascii() and together.replace(".", "").isdigit():
         try:
-            deque(map(float, texts), maxlen=0)
+            positive_prices = all(map(float, prices))
+            deque(map(float, sizes), maxlen=0)
         except ValueError:
             pass
         else:
-            if all(len(text) <= MAX_DIGITS for text in texts):
+            if positive_prices and max(map(len, prices)) <= MAX_DIGITS >= max(map(len, sizes)):
                 return
-    elif not texts:
-        return
-    bad = next((text for text in texts if not (text.isascii() and text.replace(".", "", 1).isdigit())), "too long")
-    raise MalformedFrame(f"level with {bad[:60]!r} is not a price and a size")
+    # Slowly, to say which one it is.
+    for price, size in levels:
+        for text, good in ((price, price.strip("0.")), (size, True)):
+            if not (good and text.isascii() and text.replace(".", "", 1).isdigit() and len(text) <= MAX_DIGITS):
+                raise MalformedFrame(f"level with {text[:60]!r} is not a price and a size")
 
 
 def epoch_ms(moment: datetime) -> int:

@@ -15,7 +15,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 from msgspec.json import Decoder, encode
 
 from coinswarm.registry import Instrument
-from coinswarm.ticks.exact import Id, Moment, Name, Text, check_levels, positive, signed, unsigned
+from coinswarm.ticks.exact import Id, IdOrNone, Moment, Name, Text, check_levels, positive, signed, unsigned
 from coinswarm.ticks.markets import Markets
 from coinswarm.ticks.model import (
     Ack,
@@ -79,7 +79,7 @@ class _Depth(Struct):
     u: Id
     b: list[tuple[Text, Text]]
     a: list[tuple[Text, Text]]
-    pu: int = -1
+    pu: IdOrNone = -1
     T: Moment = 0
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Raw, Struct, UnsetType
 from msgspec.json import Decoder, encode
 
 from coinswarm.registry import Instrument
@@ -90,7 +90,7 @@ class _Beats(Struct, tag_field="channel", tag="heartbeats"):
 
 
 class _Subscribed(Struct):
-    subscriptions: dict[str, list[str] | None] = {}
+    subscriptions: dict[str, Raw] = {}
 
 
 class _Subscriptions(Struct, tag_field="channel", tag="subscriptions"):

@@ -22,6 +22,7 @@ from coinswarm.registry import Instrument, InstrumentKind
 from coinswarm.registry.instruments import canonical_symbol
 from coinswarm.ticks.exact import (
     Id,
+    IdOrNone,
     Moment,
     Name,
     product,
@@ -122,7 +123,7 @@ class _Changes(Struct):
     change_id: Id
     bids: list[_Change]
     asks: list[_Change]
-    prev_change_id: int = -1
+    prev_change_id: IdOrNone = -1
 
 
 class _Level(Struct, array_like=True, gc=False):

@@ -175,4 +175,6 @@ def _ticker(symbol: str, message: _Ticker) -> Event:
     if not all(texts):
         return Unknown("ticker without sizes")
     bid, bid_size, ask, ask_size = map(unsigned, texts)
+    if not bid.strip("0.") or not ask.strip("0."):
+        return Unknown("ticker of one side")
     return TopOfBook(symbol, bid, bid_size, ask, ask_size, ts)

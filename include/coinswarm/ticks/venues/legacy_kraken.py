@@ -94,7 +94,7 @@ class LegacyKraken(Connection):
         content = [bytes(part) for part in parts[1:-2]]
         kind = channel.partition("-")[0]
         if kind not in ("trade", "book"):
-            return [Unknown(channel[:60])]
+            return [Unknown(channel[:60] or "without channel")]
         try:
             symbol = self._markets[pair].symbol
         except KeyError:

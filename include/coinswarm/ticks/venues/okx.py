@@ -9,14 +9,14 @@ come for all swaps at once, some of them only.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Literal
+from typing import Annotated, Literal
 from zlib import crc32
 
-from msgspec import Raw, Struct
+from msgspec import Meta, Raw, Struct
 from msgspec.json import Decoder, encode
 
 from coinswarm.registry import Instrument, InstrumentKind
-from coinswarm.ticks.exact import Name, Text, check_levels, positive, signed, text_id, text_ms, unsigned
+from coinswarm.ticks.exact import IdOrNone, Name, Text, check_levels, positive, signed, text_id, text_ms, unsigned
 from coinswarm.ticks.markets import Markets
 from coinswarm.ticks.model import (
     Ack,
@@ -81,9 +81,9 @@ class _Book(Struct):
     asks: list[_Level]
     bids: list[_Level]
     ts: Text
-    checksum: int = 0
-    seqId: int = -1
-    prevSeqId: int = -1
+    checksum: Annotated[int, Meta(ge=-(2**31), lt=2**32)] = 0
+    seqId: IdOrNone = -1
+    prevSeqId: IdOrNone = -1
 
 
 class _Funding(Struct):
