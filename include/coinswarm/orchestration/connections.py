@@ -18,7 +18,8 @@ def resolve(conn_id: str) -> Connection:
 async def resolve_in_loop(conn_id: str) -> Connection:
     """The same inside a trigger, where the synchronous accessors would hold up every other trigger of the loop."""
     found = await AirflowConnection.async_get(conn_id)
-    return _ours(conn_id, found, await found.aextra_dejson())
+    # As text: which class comes back depends on the secrets backend, and not all can read it without blocking.
+    return _ours(conn_id, found, found.extra)
 
 
 def _ours(conn_id: str, found: Any, extra: Any) -> Connection:
