@@ -38,7 +38,7 @@ class Listing:
     quiet: float
     since: int
     funding_hours: int = 8
-    trades: float = 300.0
+    trades: float = 240.0
     book_ms: int = 500
 
     @property

@@ -18,7 +18,7 @@ from websockets.server import ServerProtocol
 
 from coinswarm.sandbox.protocol import Call, World
 from coinswarm.sandbox.streams.faults import Delivery, StreamFaults
-from coinswarm.sandbox.streams.session import Message, Session
+from coinswarm.sandbox.streams.session import Hangup, Message, Session
 
 # How often a connection looks whether something is due.
 _PACE = 0.1
@@ -30,6 +30,9 @@ _MOST_CONNECTIONS = 512
 _SEND_TIMEOUT = 60.0
 _LARGEST_REQUEST = 1 << 18
 _log = logging.getLogger(__name__)
+# The protocol tells of every connection.
+_protocol_log = logging.getLogger(f"{__name__}.protocol")
+_protocol_log.setLevel(logging.WARNING)
 
 
 class _Ended(Exception):
@@ -117,7 +120,7 @@ class Connection:
         self._session = session
         self._streams = streams
         self._world = streams.world
-        self._protocol = ServerProtocol(max_size=_LARGEST_REQUEST)
+        self._protocol = ServerProtocol(max_size=_LARGEST_REQUEST, logger=_protocol_log)
         self._delivery = Delivery(streams.faults, call.host, call.path, self)
         self._stopping = False
         self._messages = 0
@@ -184,8 +187,11 @@ class Connection:
         return self._protocol.state is State.OPEN
 
     def _turn(self, said: Callable[[int], Iterable[Message]]) -> None:
-        for message in said(self._world.now()):
-            self._delivery.deliver(message)
+        try:
+            for message in said(self._world.now()):
+                self._delivery.deliver(message)
+        except Hangup as hangup:
+            self.close(hangup.code)
         self._flush()
 
     def _hear(self) -> None:

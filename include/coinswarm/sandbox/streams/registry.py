@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from coinswarm.sandbox.protocol import Call, World
-from coinswarm.sandbox.streams import binance
+from coinswarm.sandbox.streams import binance, bybit, coinbase, deribit, kraken, kraken_futures, okx
 from coinswarm.sandbox.streams.session import Session
 
 Opener = Callable[[World, Call], Session | None]
@@ -13,6 +13,12 @@ Opener = Callable[[World, Call], Session | None]
 
 HOSTS: dict[str, Opener] = {
     **binance.HOSTS,
+    **bybit.HOSTS,
+    **coinbase.HOSTS,
+    **deribit.HOSTS,
+    **kraken.HOSTS,
+    **kraken_futures.HOSTS,
+    **okx.HOSTS,
 }
 
 

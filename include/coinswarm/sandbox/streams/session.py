@@ -24,6 +24,15 @@ _MOST_SLOTS = 1_000
 _decode = Decoder().decode
 
 
+class Hangup(Exception):
+    """A session's way to end the connection."""
+
+    def __init__(self, code: int) -> None:
+        """With a code of WebSocket."""
+        super().__init__(code)
+        self.code = code
+
+
 class Message(NamedTuple):
     """One frame. `channel` (`trades`, `orderbook` …) and `symbol` are what stream faults match; answers have none."""
 
