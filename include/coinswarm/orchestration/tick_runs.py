@@ -222,8 +222,8 @@ class _Counted:
     reason: str = "session over"
 
 
-# Pumps of finished sessions that still write, by shard; the loop itself holds its tasks only weakly.
-_leaving: dict[str, set[asyncio.Task[None]]] = {}
+# By shard, what waits for the end of each pump that still writes after its session, and what follows that pump.
+_leaving: dict[str, dict[asyncio.Task[None], asyncio.Task[None]]] = {}
 
 
 def leaving(shard: str) -> int:
@@ -233,14 +233,15 @@ def leaving(shard: str) -> int:
 
 async def stop_leaving(shard: str) -> None:
     """Stop a shard's lingering pumps in this process; does nothing if there are none."""
-    for task in list(_leaving.get(shard, ())):
-        await _end(task)
+    for waiting, following in list(_leaving.get(shard, {}).items()):
+        await _end(waiting)
+        await _end(following)
 
 
 def _let_linger(shard: str, pump: RunningPump, following: asyncio.Task[None], seconds: float) -> None:
-    task = asyncio.create_task(_linger(shard, pump, following, seconds))
-    _leaving.setdefault(shard, set()).add(task)
-    task.add_done_callback(_leaving[shard].discard)
+    waiting = asyncio.create_task(_linger(shard, pump, following, seconds))
+    _leaving.setdefault(shard, {})[waiting] = following
+    waiting.add_done_callback(_leaving[shard].pop)
 
 
 async def _linger(shard: str, pump: RunningPump, following: asyncio.Task[None], seconds: float) -> None:
@@ -250,9 +251,6 @@ async def _linger(shard: str, pump: RunningPump, following: asyncio.Task[None], 
             await asyncio.wait({following}, timeout=seconds)
         await pump.stop("session over, and no successor came")
         await following
-    except asyncio.CancelledError:
-        await _end(following)
-        raise
     except Exception:
         _log.exception("%s: the pump of the last session failed while it waited for its successor", shard)
 
