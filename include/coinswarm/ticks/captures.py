@@ -11,7 +11,9 @@ import gzip
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import msgspec
 
 from coinswarm.errors import UserError
 
@@ -45,6 +47,50 @@ def read_frames(path: Path) -> Iterator[Captured]:
                 yield _captured(text, f"{path.name} line {number}")
     except (OSError, EOFError) as error:
         raise UserError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
+
+
+def channel_of(frame: bytes) -> str:
+    """What a venue itself calls the kind of a message, whatever the venue; `books/update` where a kind has kinds."""
+    try:
+        message = msgspec.json.decode(frame)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return "unreadable" if frame not in (b"ping", b"pong") else frame.decode()
+    if isinstance(message, list):
+        # Kraken v1: [id, content, channel, pair].
+        return _text(message[-2]) if len(message) > 2 else "list"
+    if not isinstance(message, dict):
+        return "unreadable"
+    return _channel(message)[:80] or "other"
+
+
+def _channel(message: dict[str, Any]) -> str:
+    if stream := _text(message.get("stream")):
+        # Binance: `<symbol>@<kind>@<speed>`, `!<kind>@arr`.
+        return (stream[1:] if stream[0] == "!" else stream.partition("@")[2]).partition("@")[0]
+    if topic := _text(message.get("topic")):
+        return _with_kind(topic.partition(".")[0], message.get("type"))
+    if isinstance(message.get("arg"), dict) and "data" in message:
+        return _with_kind(_text(message["arg"].get("channel")), message.get("action"))
+    if message.get("method") == "subscription" and isinstance(message.get("params"), dict):
+        return _text(message["params"].get("channel")).partition(".")[0]
+    if "lastUpdateId" in message:
+        return "REST depth snapshot"
+    if "success" in message and "ret_msg" in message:
+        return "ack"
+    if "arg" in message:
+        return f"event:{_text(message.get('event'))}"
+    for name in ("feed", "event", "channel", "type", "method", "e"):
+        if kind := _text(message.get(name)):
+            return kind
+    return "rpc_result" if "result" in message else ""
+
+
+def _with_kind(channel: str, kind: object) -> str:
+    return f"{channel}/{kind}" if isinstance(kind, str) and kind else channel
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def _captured(line: bytes, where: str) -> Captured:

@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
+from msgspec.structs import replace
+
 from coinswarm.errors import UserError
 from coinswarm.ticks.book import Book
-from coinswarm.ticks.captures import Captured
+from coinswarm.ticks.captures import Captured, channel_of
 from coinswarm.ticks.integrity import DUPLICATE, Continuity, Hole
 from coinswarm.ticks.model import (
     Ack,
@@ -65,16 +67,23 @@ _NAMES: tuple[tuple[type, str], ...] = (
 
 @dataclass(slots=True)
 class Replayed:
-    """What a recording holds. `missing` counts trades that the venue's numbers say are not in it."""
+    """What a recording holds.
+
+    `missing` counts trades that the venue's numbers say are not in it, `holes` are those that no later message closed;
+    `chain_breaks` are those of the books' updates among themselves, with or without a snapshot.
+    """
 
     messages: int = 0
+    channels: Counter[str] = field(default_factory=Counter)
     events: Counter[str] = field(default_factory=Counter)
     unknown: Counter[str] = field(default_factory=Counter)
     malformed: list[str] = field(default_factory=list)
     malformed_count: int = 0
     missing: Counter[str] = field(default_factory=Counter)
+    holes: dict[str, tuple[Hole, ...]] = field(default_factory=dict)
     duplicates: int = 0
     steps: Counter[Step] = field(default_factory=Counter)
+    chain_breaks: int = 0
     checksums: Counter[str] = field(default_factory=Counter)
     crossed: int = 0
     first: dict[str, Trade] = field(default_factory=dict)
@@ -86,12 +95,19 @@ class Replayed:
         tops = {symbol: book.best() for symbol, book in sorted(self.books.items())}
         return {
             "messages": self.messages,
+            "channels": dict(sorted(self.channels.items())),
             "events": dict(sorted(self.events.items())),
             "unknown": dict(sorted(self.unknown.items())),
             "malformed": {"count": self.malformed_count, "examples": self.malformed},
             "trades_missing": dict(sorted(self.missing.items())),
             "trades_repeated": self.duplicates,
+            "gaps": [
+                {"symbol": symbol, "first_missing": hole.first_missing, "last_missing": hole.last_missing}
+                for symbol, holes in sorted(self.holes.items())
+                for hole in holes
+            ],
             "book_updates": {step.value: self.steps[step] for step in Step},
+            "book_chain_breaks": self.chain_breaks,
             "checksums": {"matching": self.checksums["matching"], "failing": self.checksums["failing"]},
             "crossed_books": self.crossed,
             "trades": {
@@ -135,6 +151,7 @@ class _Replay:
         self._found = Replayed()
         self._continuity: dict[str, Continuity] = {}
         self._rules: dict[str, BookRule] = {}
+        self._chains: dict[str, BookRule] = {}
         # A book that comes by REST waits for it; what came before is looked at again then, as in a live feed.
         self._waiting: dict[str, deque[BookUpdate]] = {}
 
@@ -144,6 +161,7 @@ class _Replay:
             if each is not None:
                 each(captured)
             found.messages += 1
+            found.channels[channel_of(captured.frame)] += 1
             try:
                 events = self._events(captured.frame)
             except MalformedFrame as error:
@@ -153,6 +171,7 @@ class _Replay:
                 continue
             for event in events:
                 self._take(event)
+        found.holes = {symbol: seen.holes for symbol, seen in self._continuity.items() if seen.holes}
         return found
 
     def _events(self, frame: bytes) -> Iterable[Event]:
@@ -195,12 +214,25 @@ class _Replay:
             if not update.snapshot:
                 self._waiting[symbol] = deque(maxlen=_WAITING_UPDATES)
         waiting = self._waiting.get(symbol)
+        if waiting is None or not update.snapshot:
+            self._follow(update)
         if waiting is not None and not update.snapshot:
             waiting.append(update)
             return
         self._apply(update)
         for earlier in self._waiting.pop(symbol, ()):
             self._apply(earlier)
+
+    def _follow(self, update: BookUpdate) -> None:
+        symbol = update.symbol
+        chain = self._chains.get(symbol)
+        if chain is not None:
+            if chain.check(update) is not Step.RESYNC:
+                return
+            self._found.chain_breaks += 1
+        # The first one, and that after a break, begins a chain as a snapshot does.
+        self._chains[symbol] = chain = self._venue.book_rule(symbol)
+        chain.check(replace(update, snapshot=True))
 
     def _apply(self, update: BookUpdate) -> None:
         found, symbol = self._found, update.symbol
