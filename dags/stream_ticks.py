@@ -14,7 +14,7 @@ from coinswarm.ticks.shards import shard_names
 from tick_stream import TickStreamOperator
 
 SESSION = timedelta(hours=6)
-# With queues the triggers go to triggerers of their own, which only a worker's deferral can say (decision 10).
+# With queues the triggers go to triggerers of their own, which only a worker's deferral can say (decision 0011).
 QUEUES = conf.getboolean("triggerer", "queues_enabled", fallback=False)
 
 with DAG(

@@ -1,7 +1,7 @@
 """Optional mirror: reads the tick streams as consumer group `kafka` and produces each entry to a Kafka topic.
 
 An entry is acknowledged in Redis once all in-sync replicas have it, so each arrives at least once, and waits in Redis
-while Kafka is away. Why a mirror and not a second sink of the pump: decision 0011.
+while Kafka is away. Why a mirror and not a second sink of the pump: decision 0010.
 """
 
 from __future__ import annotations

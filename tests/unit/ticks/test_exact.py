@@ -74,8 +74,9 @@ def test_signed_is_exact_and_plain(text: str) -> None:
 
 
 @given(st.lists(st.tuples(almost, almost), max_size=4))
-def test_levels_are_taken_only_if_both_texts_of_each_are_plain(levels: list[Level]) -> None:
+def test_levels_are_taken_only_if_both_texts_of_each_are_plain_and_the_price_is_positive(levels: list[Level]) -> None:
     fine = all(PLAIN.fullmatch(text) and len(text) <= 40 for level in levels for text in level)
+    fine = fine and all(Decimal(price) > 0 for price, _ in levels)
     if fine:
         check_levels(levels)
     else:

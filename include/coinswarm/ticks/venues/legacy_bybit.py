@@ -145,7 +145,7 @@ class LegacyBybit(Connection):
         for level in levels:
             sized = (positive(_text(level.price)), unsigned(_text(level.size)))
             (bids if level.side == "Buy" else asks).append(sized)
-        number, ts = text_id(_text(message.cross_seq)), text_id(_text(message.timestamp_e6)) // 1000
+        number, ts = text_id(_text(message.cross_seq)), text_ms(str(text_id(_text(message.timestamp_e6)) // 1000))
         return [BookUpdate(symbol, snapshot, bids, asks, ts, number, number)]
 
     def _snapshot(self, content: Raw) -> list[_Level]:
