@@ -42,6 +42,7 @@ _SHOWN_BYTES = 2048
 _TURN_SECONDS = 0.05
 _LOOK_SECONDS = 0.25
 _HAND_OVER_MS = 3000
+_PRESSED_SECONDS = 1.0
 _CLOSE_SECONDS = 5.0
 _log = logging.getLogger(__name__)
 
@@ -128,6 +129,7 @@ class Pump:
         self._counters = SessionCounters()
         self._books = BookCounters()
         self._lag_ms = 0.0
+        self._pressed_at = 0.0
         self._started_at = 0.0
         self._warned: set[str] = set()
 
@@ -295,8 +297,10 @@ class Pump:
             self._end("handed_over", f"handed over to {owner}")
 
     def pressure(self, high: bool) -> None:
-        """The buffer is full, or has room again."""
-        self._problem("buffer", "full: the sockets are not read" if high else "")
+        """The buffer is full, or has room again. That is how a flood flows; it is a problem if it lasts."""
+        self._pressed_at = time.monotonic() if high else 0.0
+        if not high:
+            self._problem("buffer", "")
         for part in self._parts:
             part.pause(high)
 
@@ -356,6 +360,8 @@ class Pump:
                 for part in self._parts:
                     part.tick(now_ms)
                 self._writer.wants = self._warm
+                if self._pressed_at and now - self._pressed_at > _PRESSED_SECONDS:
+                    self._problem("buffer", "full: the sockets are not read")
             if now - told >= 1.0:
                 told = now
                 if self.writing:

@@ -22,9 +22,11 @@ class TickSettings:
 
     # Writing
     flush_entries: int = 2000
+    buffer_flow_bytes: int = 8 << 20
+    """While Redis answers, the sockets are not read above this, until the buffer is below `buffer_low_bytes`."""
+    buffer_low_bytes: int = 4 << 20
     buffer_high_bytes: int = 64 << 20
-    """Above this the sockets are not read any more, until the buffer is below `buffer_low_bytes`."""
-    buffer_low_bytes: int = 16 << 20
+    """The same while Redis is away, full or stuck."""
     redis_timeout_seconds: float = 15.0
     retry_longest_seconds: float = 5.0
 

@@ -28,6 +28,7 @@ from coinswarm.ticks.settings import TickSettings
 _MULTI = wire([command("MULTI")])
 _EXEC = wire([command("EXEC")])
 _STANDBY_SECONDS = 1.0
+_STUCK_SECONDS = 1.0
 _HAND_OVER_SECONDS = 0.05
 
 
@@ -143,6 +144,7 @@ class Writer:
         self._fresh = True
         self._due = False
         self._high = False
+        self._flows = True
         self._refusals = 0
         self._pausing = False
         self._bare = False
@@ -169,7 +171,8 @@ class Writer:
         self.pending.clear()
         self._sealed.append(batch)
         self._bytes += len(batch.payload)
-        if not self._high and self._bytes > self._settings.buffer_high_bytes:
+        settings = self._settings
+        if not self._high and self._bytes > (settings.buffer_flow_bytes if self._flows else settings.buffer_high_bytes):
             self._high = True
             self._host.pressure(True)
 
@@ -181,6 +184,8 @@ class Writer:
         flight = self._flight
         if flight is not None and time.monotonic() - flight.sent_at > self._settings.redis_timeout_seconds:
             self._interrupt("Redis does not answer")
+        elif flight is not None and time.monotonic() - flight.sent_at > _STUCK_SECONDS:
+            self._stuck()
         elif self.idle:
             self.kick()
 
@@ -273,6 +278,7 @@ class Writer:
         counters.flushes += 1
         counters.bytes += len(batch.payload)
         self._refusals = 0
+        self._flows = True
         self._well()
         if self._high and self._bytes < self._settings.buffer_low_bytes:
             self._high = False
@@ -343,6 +349,7 @@ class Writer:
                     link.close()
                 if not self._released.is_set():
                     self.counters.reconnects += 1
+                    self._stuck()
         finally:
             self.idle = False
             self.token = 0
@@ -430,7 +437,15 @@ class Writer:
         longest = self._settings.retry_longest_seconds
         return float(min(0.1 * 2 ** min(failures, 10), longest) * random.uniform(0.5, 1.0))
 
+    def _stuck(self) -> None:
+        """Nothing flows: what comes meanwhile is to be kept, up to the higher mark."""
+        self._flows = False
+        if self._high and self._bytes < self._settings.buffer_high_bytes:
+            self._high = False
+            self._host.pressure(False)
+
     def _trouble(self, reason: str) -> None:
+        self._stuck()
         if not self._troubled:
             self._troubled = True
             self._host.trouble(reason)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+import signal
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -34,6 +35,16 @@ class OwnRedis:
         program = redis.program(self._folder, port, self._folder / "redis.log")
         self._process = self._stack.enter_context(running(program))
         redis.wait_ready(self.connection)
+
+    @property
+    def tore_a_transaction(self) -> bool:
+        """Whether Redis was killed while it wrote a transaction to its file: then it executes what there is of it, once
+        it is started a second time, and entries that were repeated are there twice."""
+        return "short read" in (self._folder / "redis.log").read_text(errors="replace")
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
 
     def kill(self) -> None:
         assert self._process is not None

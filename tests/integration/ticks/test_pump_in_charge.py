@@ -227,39 +227,3 @@ def test_pump_publishes_a_book_once_it_is_built_and_not_while_it_is_broken(
     assert second["ofi"] == "1"
     # Takers bought 0.002 and 0.004 and sold 0.003.
     assert second["trade_imbalance"] == "0.003"
-
-
-def test_pump_when_redis_cannot_follow_stops_reading_and_loses_nothing(
-    exchange: Exchange, empty_redis: Connection
-) -> None:
-    count = 40_000
-
-    async def scenario() -> int:
-        settings = replace(QUICK, buffer_high_bytes=20_000, buffer_low_bytes=5_000, flush_entries=50)
-        async with pumping(resolver(exchange.url, empty_redis), settings) as followed:
-            await _listened_to(exchange)
-            most = 0
-
-            async def watch() -> None:
-                nonlocal most
-                while True:
-                    most = max(most, followed.count("buffered_bytes"))
-                    await asyncio.sleep(0)
-
-            watching = asyncio.create_task(watch())
-            with client(empty_redis) as redis_client:
-                # What a script does holds up everybody, as a slow Redis would.
-                busy = asyncio.create_task(
-                    asyncio.to_thread(redis_client.eval, "local i = 0 while i < 1e8 do i = i + 1 end return i", 0)
-                )
-                await _trade(exchange, count)
-                await busy
-            await until(lambda: length(empty_redis) == count)
-            watching.cancel()
-            assert PumpState.DEGRADED in followed.states
-            await followed.reach(PumpState.RECOVERED)
-            return most
-
-    # The mark, and what one reading of the socket brings; all trades are more than eight million bytes.
-    assert asyncio.run(scenario()) < 4_000_000
-    assert written(empty_redis) == list(range(1, count + 1))
