@@ -7,7 +7,7 @@ import random
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -79,11 +79,8 @@ class _Stream:
     """Entries ever added up to `position`."""
     given: str = START
     """The last id that was handed out, or passed over."""
-    # Of groups only:
-    held: set[str] = field(default_factory=set)
-    """Ids that were read and are not acknowledged yet."""
     told: str = ""
-    """Where the group stood when an uncertain loss was told."""
+    """Where a group stood when an uncertain loss was told."""
 
 
 class _Item(NamedTuple):
@@ -127,6 +124,8 @@ class Subscription(ABC):
         self._lock = asyncio.Lock()
         self._failures = 0
         self._connections = 0
+        self._looked_over = 0
+        """Number of the connection over which the streams were looked at last."""
         self._looked = 0.0
         self._behind = True
         self._given: _Item | None = None
@@ -219,11 +218,14 @@ class Subscription(ABC):
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))
             try:
                 await self._ensure_begun()
+                if self._connections != self._looked_over:
+                    self._interrupted()
                 looking = self._behind or asyncio.get_running_loop().time() - self._looked > LOOK_SECONDS
                 started = asyncio.get_running_loop().time()
                 self._behind = False
                 replies = await (self._look() if looking else self._wait())
-                self._looked = started if looking else self._looked
+                if looking:
+                    self._looked, self._looked_over = started, self._connections
                 if self._failures:
                     self._failures = 0
                     self._buffer.appendleft(_Item(Resumed()))
@@ -325,9 +327,8 @@ class Subscription(ABC):
 
     async def _ask(self, *command: str | int) -> dict[str, _Entries] | None:
         """Entries by key; None if the connection turned out to be another one: first look whether they follow."""
-        connections = self._connections
         reply = await self._client.execute_command(*command)
-        if self._connections != connections:
+        if self._connections != self._looked_over:
             self._interrupted()
             return None
         return _replies(reply)
@@ -484,7 +485,7 @@ class GroupSubscription(Subscription):
             gap = self._gap(stream, state, groups, len(replies.get(stream.channel.key, ())))
             if gap is not None:
                 gaps[stream.channel.key] = gap
-        self._take_ours(replies, gaps)
+        self._take(replies, gaps)
         return replies
 
     def _gap(self, stream: _Stream, state: StreamState, groups: Any, read_now: int) -> _Gap | None:
@@ -517,11 +518,14 @@ class GroupSubscription(Subscription):
             return {}
         if replies is None:
             return {}
-        self._take_ours(replies, {})
+        self._take(replies, {})
         return replies
 
     async def _recover(self) -> None:
-        """What we were given and have not acknowledged: a process before us, or an answer that was lost on its way."""
+        """What a process before us was given and did not finish, or an answer that was lost on its way to us.
+
+        Whatever we did get has been handled and acknowledged by now: reading begins when the buffer is empty.
+        """
         found: dict[str, _Entries] = {}
         gaps: dict[str, _Gap] = {}
         for stream in self._streams:
@@ -533,8 +537,6 @@ class GroupSubscription(Subscription):
                     )
                 ).get(key, [])
                 for entry_id, flat in reply:
-                    if entry_id in stream.held:
-                        continue
                     if flat is None:
                         gone.append(entry_id)
                     else:
@@ -545,7 +547,7 @@ class GroupSubscription(Subscription):
             if gone:
                 gaps[key] = _Gap(Loss(Cause.TRIMMED, len(gone)), START)
                 self._acks.setdefault(key, []).extend(gone)
-        self._take_ours(found, gaps)
+        self._take(found, gaps)
 
     async def _begin_again(self) -> None:
         """Redis has lost a group, with or without its stream: from where we were, if that is still there."""
@@ -560,16 +562,10 @@ class GroupSubscription(Subscription):
             if await self._create(stream):
                 gaps[stream.channel.key] = _Gap(Loss(Cause.FORGOTTEN), was)
                 stream.told = ""
-                stream.held.clear()
             else:
                 stream.position = was
         self._take({}, gaps)
         self._behind = True
-
-    def _take_ours(self, replies: Mapping[str, _Entries], gaps: Mapping[str, _Gap]) -> None:
-        for key, entries in replies.items():
-            self._by_key[key].held.update(entry_id for entry_id, _ in entries)
-        self._take(replies, gaps)
 
     def _interrupted(self) -> None:
         super()._interrupted()
@@ -577,7 +573,7 @@ class GroupSubscription(Subscription):
 
     def _handled(self) -> None:
         item, self._given = self._given, None
-        if item is not None and item.stream is not None and item.entry_id in item.stream.held:
+        if item is not None and item.stream is not None and item.entry_id:
             self._acks.setdefault(item.stream.channel.key, []).append(item.entry_id)
             self._waiting_acks += 1
 
@@ -585,7 +581,6 @@ class GroupSubscription(Subscription):
         for key, ids in list(self._acks.items()):
             sent = tuple(ids)
             await self._client.execute_command("XACK", key, self._group, *sent)
-            self._by_key[key].held.difference_update(sent)
             del ids[: len(sent)]
             if not ids:
                 del self._acks[key]

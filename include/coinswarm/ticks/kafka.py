@@ -226,7 +226,7 @@ class KafkaMirror:
         if known is not None and known > state.added:
             known = int(count)
         loss, after = reckon(state, position, known, read, whole=read < _COUNT)
-        if loss is None or self._told.get(key) == position:
+        if loss is None or (loss.entries is None and self._told.get(key) == position):
             return
         self._told[key] = position
         if after is not None:

@@ -558,6 +558,29 @@ def test_group_when_redis_is_killed_and_comes_back_then_each_comes_at_least_once
     run(story())
 
 
+def test_group_when_an_answer_of_redis_was_lost_on_its_way_then_its_entries_come(server: Server) -> None:
+    writer = Writer(server.connection)
+
+    async def story() -> None:
+        async with member(writer, "a") as messages:
+            await messages.begin()
+            writer.trades(0)
+            assert numbers(await take(messages, 1)) == ["0"]
+            writer.trades(1, 2)
+            # As if they had been given to us, and the connection had broken before they arrived.
+            writer.redis.xreadgroup("desk", "a", {TRADES: ">"})
+            assert pending(writer) == 3
+            await asyncio.to_thread(server.kill)
+            await asyncio.to_thread(server.start)
+            writer.trades(3)
+            got: list[Any] = []
+            while "3" not in numbers(got):
+                got += await take(messages, 1)
+            assert numbers(got) == ["1", "2", "3"]
+
+    run(story())
+
+
 def test_group_when_entries_were_trimmed_then_counts_them_once(writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subscribing, "LOOK_SECONDS", 0.0)
     writer.trades(0, at=0)

@@ -246,6 +246,14 @@ def test_mirror_when_entries_were_trimmed_before_it_came_then_counts_them(
         mirror._looked = float("-inf")
         mirror.turn()
     assert (mirror.counters.missed, mirror.counters.delivered) == (2, 2)
+    # Nothing is left, twice, and each time it is looked at more than once.
+    for number in (4, 5):
+        writer.trades(number, at=number)
+        writer.redis.xtrim(TRADES, maxlen=0, approximate=False)
+        for _ in range(2):
+            mirror._looked = float("-inf")
+            mirror.turn()
+    assert (mirror.counters.missed, mirror.counters.delivered) == (4, 2)
     assert "2 entries of trades:BTC-USDT were trimmed" in caplog.text
 
 
