@@ -56,17 +56,31 @@ def replay(
     venue: Annotated[str, typer.Argument(help="Whose frames they are, for instance `binance_spot`.")],
     file: Annotated[Path, typer.Argument(help="Recorded frames, one a line; .gz is unpacked.")],
     speed: Annotated[str, typer.Option(help="`full`, or `original`: as slowly as the frames came.")] = "full",
+    redis: Annotated[bool, typer.Option(help="Also write the events into Redis, as a pump does.")] = False,
+    database: Annotated[int, typer.Option(help="Logical database for that; never that of the live ticks.")] = 1,
 ) -> None:
     """Feed recorded frames through decoder, continuity and books, and print as JSON what is in them.
 
     The exit code is 3 if a frame could not be read.
     """
+    import asyncio
+
+    from coinswarm.connections import resolve
     from coinswarm.ticks.captures import read_frames
     from coinswarm.ticks.replay import pace, venue_named
     from coinswarm.ticks.replay import replay as replay_frames
+    from coinswarm.ticks.settings import TickSettings
 
-    found = replay_frames(venue_named(venue), read_frames(file), pace(speed))
-    output.json_line(found.to_json())
+    delay = pace(speed)
+    found = replay_frames(venue_named(venue), read_frames(file), None if redis else delay)
+    report = found.to_json()
+    if redis:
+        from coinswarm.ticks.replay_redis import write
+
+        connection = resolve(TickSettings().redis_connection)
+        work = write(venue, venue_named(venue), found, read_frames(file), connection, database, delay)
+        report["redis"] = asyncio.run(work).to_json()
+    output.json_line(report)
     if found.malformed_count:
         typer.echo(f"coinswarm: {found.malformed_count} frames could not be read", err=True)
         raise typer.Exit(3)

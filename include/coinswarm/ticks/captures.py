@@ -57,7 +57,7 @@ def channel_of(frame: bytes) -> str:
         return "unreadable" if frame not in (b"ping", b"pong") else frame.decode()
     if isinstance(message, list):
         # Kraken v1: [id, content, channel, pair].
-        return _text(message[-2]) if len(message) > 2 else "list"
+        return (_text(message[-2]) if len(message) > 2 else "") or "list"
     if not isinstance(message, dict):
         return "unreadable"
     return _channel(message)[:80] or "other"

@@ -35,7 +35,7 @@ from coinswarm.ticks.protocol import BookRule, Step, Venue
 _CHECKED_LEVELS = 25
 _SHOWN = 20
 _WAITING_UPDATES = 100_000
-_SNAPSHOT_MARK = b'"lastUpdateId"'
+_SNAPSHOT_START = b'{"lastUpdateId"'
 
 # Name on the command line: module of the venue and its market. Those of retired protocols are for recordings only.
 VENUES: Mapping[str, tuple[str, str]] = {
@@ -89,6 +89,9 @@ class Replayed:
     first: dict[str, Trade] = field(default_factory=dict)
     last: dict[str, Trade] = field(default_factory=dict)
     books: dict[str, Book] = field(default_factory=dict)
+    books_seen: dict[str, None] = field(default_factory=dict)
+    """Instruments of which there are updates, and (`books_over_rest`) whose snapshot is not among them."""
+    books_over_rest: set[str] = field(default_factory=set)
 
     def to_json(self) -> dict[str, Any]:
         """JSON-safe form; numbers of the venue stay text."""
@@ -131,7 +134,7 @@ def venue_named(name: str) -> Venue:
     return found[0]
 
 
-def replay(venue: Venue, frames: Iterable[Captured], each: Callable[[Captured], None] | None = None) -> Replayed:
+def replay(venue: Venue, frames: Iterable[Captured], delay: Callable[[Captured], float] | None = None) -> Replayed:
     """Take in a recording.
 
     A body of a REST snapshot between the frames is taken as the snapshot of the one instrument that the recording has
@@ -140,9 +143,9 @@ def replay(venue: Venue, frames: Iterable[Captured], each: Callable[[Captured], 
     Args:
         venue: whose frames they are.
         frames: the recording.
-        each: called before each message, for instance to wait as long as it took then.
+        delay: seconds to wait before a message.
     """
-    return _Replay(venue).run(frames, each)
+    return _Replay(venue).run(frames, delay)
 
 
 class _Replay:
@@ -155,11 +158,11 @@ class _Replay:
         # A book that comes by REST waits for it; what came before is looked at again then, as in a live feed.
         self._waiting: dict[str, deque[BookUpdate]] = {}
 
-    def run(self, frames: Iterable[Captured], each: Callable[[Captured], None] | None) -> Replayed:
+    def run(self, frames: Iterable[Captured], delay: Callable[[Captured], float] | None) -> Replayed:
         found = self._found
         for captured in frames:
-            if each is not None:
-                each(captured)
+            if delay is not None:
+                time.sleep(delay(captured))
             found.messages += 1
             found.channels[channel_of(captured.frame)] += 1
             try:
@@ -175,7 +178,7 @@ class _Replay:
         return found
 
     def _events(self, frame: bytes) -> Iterable[Event]:
-        if _SNAPSHOT_MARK in frame[:64] and len(self._waiting) == 1:
+        if is_rest_snapshot(frame) and len(self._waiting) == 1:
             return (self._venue.decode_snapshot(next(iter(self._waiting)), frame),)
         return self._venue.decode(frame)
 
@@ -211,7 +214,9 @@ class _Replay:
         symbol = update.symbol
         if symbol not in self._rules:
             self._rules[symbol] = self._venue.book_rule(symbol)
+            self._found.books_seen[symbol] = None
             if not update.snapshot:
+                self._found.books_over_rest.add(symbol)
                 self._waiting[symbol] = deque(maxlen=_WAITING_UPDATES)
         waiting = self._waiting.get(symbol)
         if waiting is None or not update.snapshot:
@@ -248,6 +253,11 @@ class _Replay:
             found.checksums["matching" if matches else "failing"] += 1
 
 
+def is_rest_snapshot(frame: bytes) -> bool:
+    """Whether it is the body of a REST snapshot, which recorders put between the frames."""
+    return frame.startswith(_SNAPSHOT_START)
+
+
 def _shown(trade: Trade) -> dict[str, Any]:
     return {
         "id": trade.id,
@@ -258,8 +268,8 @@ def _shown(trade: Trade) -> dict[str, Any]:
     }
 
 
-def pace(speed: str) -> Callable[[Captured], None] | None:
-    """For `replay`'s `each`: None for `full` speed, or what waits as long as it took when it was recorded.
+def pace(speed: str) -> Callable[[Captured], float] | None:
+    """Seconds to wait before a message: None for `full` speed, or as long as it took when it was recorded.
 
     Raises:
         UserError: it is neither `full` nor `original`.
@@ -270,12 +280,12 @@ def pace(speed: str) -> Callable[[Captured], None] | None:
         raise UserError(f"speed is {speed[:20]!r}: `full` or `original`")
     started: list[tuple[int, float]] = []
 
-    def wait(captured: Captured) -> None:
+    def delay(captured: Captured) -> float:
         if not captured.received_ns:
-            return
+            return 0.0
         if not started:
             started.append((captured.received_ns, time.monotonic()))
         then, now = started[0]
-        time.sleep(max(0.0, now + (captured.received_ns - then) / 1e9 - time.monotonic()))
+        return max(0.0, now + (captured.received_ns - then) / 1e9 - time.monotonic())
 
-    return wait
+    return delay

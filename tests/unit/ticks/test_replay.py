@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from coinswarm.cli import app
 from coinswarm.errors import UserError
-from coinswarm.ticks.captures import Captured, read_frames
+from coinswarm.ticks.captures import Captured, channel_of, read_frames
 
 pytestmark = pytest.mark.unit
 
@@ -74,7 +74,57 @@ def test_replay_when_trades_are_missing_or_repeated_then_it_says_how_many(tmp_pa
     assert found["events"] == {"trades": 5}
     assert found["trades_missing"] == {"BTCUSDT": 3}
     assert found["trades_repeated"] == 1
+    assert found["gaps"] == [{"symbol": "BTCUSDT", "first_missing": 12, "last_missing": 14}]
+    assert found["channels"] == {"trade": 5}
     assert found["trades"]["BTCUSDT"]["last"]["id"] == "16"
+
+
+def test_replay_when_a_trade_comes_late_then_the_gap_is_closed_and_was_still_counted(tmp_path: Path) -> None:
+    path = _file(tmp_path, *(TRADE.format(number) for number in (10, 12, 11)))
+    found = json.loads(CliRunner().invoke(app, ["ticks", "replay", "binance_spot", str(path)]).stdout)
+    assert (found["gaps"], found["trades_missing"]) == ([], {"BTCUSDT": 1})
+
+
+def test_replay_when_an_update_is_missing_then_its_chain_breaks_with_or_without_a_snapshot(tmp_path: Path) -> None:
+    depth = (
+        '{{"stream":"btcusdt@depth@100ms","data":{{"E":1770000000000,"s":"BTCUSDT","U":{0},"u":{0},"b":[],"a":[]}}}}'
+    )
+    snapshot = '{"lastUpdateId":10,"bids":[["1","1"]],"asks":[["2","1"]]}'
+    for more, resync in (((), 0), ((snapshot,), 1)):
+        path = _file(tmp_path, *(depth.format(number) for number in (10, 11, 13, 14)), *more)
+        found = json.loads(CliRunner().invoke(app, ["ticks", "replay", "binance_spot", str(path)]).stdout)
+        assert found["book_chain_breaks"] == 1
+        assert found["book_updates"]["resync"] == resync
+
+
+@pytest.mark.parametrize(
+    ("frame", "channel"),
+    [
+        (b'{"stream":"btcusdt@depth@100ms","data":{}}', "depth"),
+        (b'{"stream":"!markPrice@arr@1s","data":[]}', "markPrice"),
+        (b'{"topic":"orderbook.50.BTCUSDT","type":"delta","data":{}}', "orderbook/delta"),
+        (b'{"arg":{"channel":"books","instId":"X"},"action":"update","data":[]}', "books/update"),
+        (b'{"arg":{"channel":"books","instId":"X"},"event":"subscribe"}', "event:subscribe"),
+        (b'{"method":"subscription","params":{"channel":"trades.BTC-PERPETUAL.100ms"}}', "trades"),
+        (b'{"event":"subscribed","feed":"book","product_ids":["PI_XBTUSD"]}', "book"),
+        (b'{"channel":"l2_data","events":[]}', "l2_data"),
+        (b'{"type":"l2update"}', "l2update"),
+        (b'[1,{"a":[]},"book-10","XBT/USD"]', "book-10"),
+        (b"[1,2]", "list"),
+        (b"[1,2,3,4]", "list"),
+        (b'{"jsonrpc":"2.0","id":1,"result":[]}', "rpc_result"),
+        (b'{"stream":7,"topic":[],"params":1,"arg":2}', "event:"),
+        (b'{"arg":{},"data":[]}', "other"),
+        (b"{}", "other"),
+        (b"pong", "pong"),
+        (b"{", "unreadable"),
+        (b"\xff", "unreadable"),
+        (b"[" * 100_000, "unreadable"),
+        (b"7", "unreadable"),
+    ],
+)
+def test_channel_of_a_message_is_what_its_venue_calls_it(frame: bytes, channel: str) -> None:
+    assert channel_of(frame) == channel
 
 
 def test_replay_when_a_frame_is_malformed_then_the_rest_is_read_and_the_exit_code_says_so(tmp_path: Path) -> None:
