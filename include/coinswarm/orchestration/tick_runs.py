@@ -98,6 +98,7 @@ class Surroundings:
     wishes: Callable[[], Awaitable[Wishes]]
     lease_held: Callable[[str, Connection], Awaitable[bool]]
     look_seconds: float = 15.0
+    wish_seconds: float = 5.0
     standby_seconds: float = 2.0
     status_seconds: float = 300.0
     watch_seconds: float = 0.25
@@ -189,14 +190,15 @@ class ShardRun:
                     return
 
     async def _look(self) -> None:
-        # An API that does not answer changes nothing.
+        # An API that does not answer changes nothing, and holds nothing up: a triggerer's first request may take long.
         try:
-            self._wishes = await self.around.wishes()
+            self._wishes = await asyncio.wait_for(self.around.wishes(), self.around.wish_seconds)
             self._complaint = ""
         except Exception as error:
-            if str(error) != self._complaint:
-                self._complaint = str(error)
-                _log.warning("%s: wishes stay as they are: %s", self.shard, error)
+            complaint = str(error) or type(error).__name__
+            if complaint != self._complaint:
+                self._complaint = complaint
+                _log.warning("%s: wishes stay as they are: %s", self.shard, complaint)
 
     def _left(self) -> float:
         seconds = self._wishes.session_seconds or self.session_seconds

@@ -76,6 +76,7 @@ class World:
         self.resolved: list[str] = []
         self.wishes: Wishes | Exception = Wishes()
         self.held = False
+        self.silent = False
 
     def around(self) -> Surroundings:
         return Surroundings(
@@ -84,6 +85,7 @@ class World:
             wishes=self._wishes,
             lease_held=self._held,
             look_seconds=0.002,
+            wish_seconds=0.05,
             standby_seconds=0.002,
             watch_seconds=0.001,
         )
@@ -97,6 +99,8 @@ class World:
         return {settings.redis_connection: Connection(settings.redis_connection)}
 
     async def _wishes(self) -> Wishes:
+        if self.silent:
+            await asyncio.Event().wait()
         if isinstance(self.wishes, Exception):
             raise self.wishes
         return self.wishes

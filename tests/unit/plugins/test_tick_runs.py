@@ -205,6 +205,18 @@ def test_run_when_wishes_cannot_be_read_then_goes_on_and_says_so_once(caplog: py
     assert [record.message for record in caplog.records] == ["okx: wishes stay as they are: the API is away"]
 
 
+def test_run_when_the_api_does_not_answer_then_pumps_nevertheless() -> None:
+    async def scene() -> None:
+        world = World(pump := FakePump())
+        world.silent = True
+        task = asyncio.create_task(shard_run(world).until_due())
+        await pump.started.wait()
+        task.cancel()
+        await asyncio.wait({task})
+
+    play(scene)
+
+
 def test_stop_leaving_when_called_twice_then_stops_once() -> None:
     async def scene() -> None:
         world = World(pump := FakePump())
