@@ -24,7 +24,8 @@ NAMES = [
     *("symbol", "pair", "instId", "instrument_name", "interval", "bar", "period", "intervalTime", "resolution"),
     *("granularity", "category", "instType", "startTime", "endTime", "start", "end", "start_timestamp"),
     *("end_timestamp", "from", "to", "since", "before", "after", "begin", "limit", "cursor", "unit", "currency"),
-    *("kind", "expired", "index_name", "assetVersion", "contractType"),
+    *("kind", "expired", "index_name", "assetVersion", "contractType", "fromId", "lastTime", "count", "type"),
+    *("sorting", "start_seq", "end_seq"),
 ]
 WORDS = [
     *(

@@ -74,6 +74,8 @@ def _listing(row: str) -> Listing:
         quiet=float(field["quiet"]),
         since=int(datetime.fromisoformat(field["since"]).replace(tzinfo=UTC).timestamp() * 1000),
         funding_hours=int(field["funding_hours"]) or 8,
+        # Kraken Futures says each level in a message of its own.
+        book_ms=2_000 if field["market"] == "futures" else 500,
     )
 
 

@@ -21,7 +21,7 @@ _ASSETS = {"btc_usd": "BTC", "eth_usd": "ETH"}
 _INTERVALS = ("100ms", "agg2")
 _TICKER_MS = 1_000
 # Hundreds of options: what a venue of this size says each second is a load of its own.
-_OPTIONS_MS = 15_000
+_OPTIONS_MS = 30_000
 _SHORTEST_HEARTBEAT = 10
 _METHOD_NOT_FOUND, _INVALID_PARAMS, _NOT_AUTHORISED = -32601, -32602, 13778
 

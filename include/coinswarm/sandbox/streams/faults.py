@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
 from threading import Lock
+from time import monotonic
 from typing import Any, Protocol
 
 import numpy as np
@@ -109,7 +109,7 @@ class StreamFaults:
 
     def add(self, rule: StreamFault) -> None:
         """Put a rule in force."""
-        begins = time.monotonic() + rule.after
+        begins = monotonic() + rule.after
         ends = float("inf") if rule.seconds is None else begins + rule.seconds
         with self._lock:
             self._rules.append(_Standing(rule, begins, ends))
@@ -128,7 +128,7 @@ class StreamFaults:
         """The rule that spoils this message, if any; uses up one of its count."""
         if not self._rules or not message.channel:
             return None
-        now = time.monotonic()
+        now = monotonic()
         with self._lock:
             self._messages += 1
             self._rules = [standing for standing in self._rules if standing.ends > now]
@@ -205,7 +205,7 @@ class Delivery:
 
     def release(self) -> None:
         """Send what a flood has held back for long enough."""
-        if self._held and time.monotonic() >= self._held_until:
+        if self._held and monotonic() >= self._held_until:
             held, self._held = self._held, []
             for message in held:
                 for _ in range(self._factor if message.channel in _REPEATABLE else 1):
@@ -239,7 +239,7 @@ class Delivery:
             self._pass(message._replace(payload=payload))
         elif kind == "flood":
             if not self._held:
-                self._held_until, self._factor = time.monotonic() + fault.hold, fault.factor
+                self._held_until, self._factor = monotonic() + fault.hold, fault.factor
             self._held.append(message)
         elif kind == "cut":
             self._wire.send_half(message)

@@ -42,12 +42,12 @@ class Okx(Session):
         """Subscribe and unsubscribe, argument by argument."""
         op, arguments = request.get("op"), request.get("args")
         if op not in ("subscribe", "unsubscribe") or not isinstance(arguments, list):
-            yield self._error("60012", f"Invalid request: {encode(request)[:200].decode()}")
+            yield self._error("60012", f"Invalid request: {encode(request).decode()[:200]}")
             return
         for argument in arguments:
             feeds = self._feeds(argument) if isinstance(argument, dict) else None
             if feeds is None:
-                yield self._error("60018", f"Wrong URL or {encode(argument)[:200].decode()} doesn't exist.")
+                yield self._error("60018", f"Wrong URL or {encode(argument).decode()[:200]} doesn't exist.")
                 continue
             yield Message(encode({"event": op, "arg": argument, "connId": self._name}))
             for name, feed in feeds.items():
