@@ -355,6 +355,7 @@ def test_kraken_when_trades_are_subscribed_then_fifty_past_ones_come_first_and_r
         if not page:
             break
         rows += page
+        assert result["last"] != since, "the cursor stands still"
         since = result["last"]
     assert consecutive([row[6] for row in rows])
     by_id = {row[6]: row for row in rows}

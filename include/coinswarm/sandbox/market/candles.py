@@ -129,9 +129,8 @@ def _counts(listing: Listing, volume: Floats, traded: npt.NDArray[np.bool_]) -> 
     weight = np.where(traded, volume, 0.0).reshape(-1, _DAY)
     spare = trades_a_day(listing) // ROUND - _FEWEST_ROUNDS * traded.reshape(-1, _DAY).sum(axis=1, keepdims=True)
     sums = np.cumsum(weight, axis=1)
-    total = sums[:, -1:]
-    # What has reached the total has all of them, however the division is rounded.
-    rounds = np.where(sums >= total, spare, np.floor(sums / total * spare).astype(np.int64))
+    # The last minutes' share is exactly one, so that all of them are given out.
+    rounds = np.floor(sums / sums[:, -1:] * spare).astype(np.int64)
     extra = np.diff(rounds, axis=1, prepend=0).ravel()
     return np.asarray(ROUND * (_FEWEST_ROUNDS * traded + extra), dtype=np.int64)
 
