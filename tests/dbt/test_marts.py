@@ -35,6 +35,9 @@ pytestmark = pytest.mark.dbt
 REVISED = START + 5 * HOUR
 WITHDRAWN = START + 30 * HOUR
 
+# Which relation it is, and what is in it.
+CATALOG = "select 'marts.feature_catalog'::regclass::oid, count(*), count(distinct feature) from marts.feature_catalog"
+
 
 @dataclass
 class Story:
@@ -46,6 +49,7 @@ class Story:
     last: MartRun
     after_first: dict[str, list[tuple[Any, ...]]]
     before_last: dict[str, list[tuple[Any, ...]]]
+    catalogs: list[tuple[Any, ...]]
     rebuilt_first: tuple[RebuiltMart, ...] = ()
     rebuilt_last: tuple[RebuiltMart, ...] = ()
     rows: dict[str, list[tuple[Any, ...]]] = field(default_factory=dict)
@@ -71,6 +75,7 @@ def story(warehouse: Any, dbt_target: Path) -> Iterator[Story]:
         owner.commit()
         seed(owner)
         first = build()
+        catalogs = planner.execute(CATALOG).fetchall()
         after_first = {mart: contents(planner, f"marts.{mart}_current") for mart in MARTS}
         idle = build()
         before_last = {mart: contents(planner, f"marts.{mart}") for mart in MARTS}
@@ -85,8 +90,9 @@ def story(warehouse: Any, dbt_target: Path) -> Iterator[Story]:
         rate = {"rate": Decimal("0.00001"), "interval_hours": Decimal(1)}
         insert(owner, "funding_rates", [{**late, **rate}], known_at=datetime.now(UTC))
         last = build()
+        catalogs += planner.execute(CATALOG).fetchall()
 
-        told = Story(warehouse, first, idle, last, after_first, before_last)
+        told = Story(warehouse, first, idle, last, after_first, before_last, catalogs)
         days = {"start": START - 8 * DAY, "end": END + 8 * DAY, "target_dir": dbt_target}
         told.rebuilt_first = rebuild_marts(warehouse.transform, as_of=first.as_of, **days)
         told.rebuilt_last = rebuild_marts(warehouse.transform, as_of=datetime.now(UTC), **days)
@@ -125,6 +131,13 @@ def test_versions_when_more_is_known_then_the_old_ones_stay(story: Story) -> Non
     for mart in MARTS:
         with psycopg.connect(story.warehouse.planner.dsn) as planner:
             assert set(story.before_last[mart]) <= set(contents(planner, f"marts.{mart}"))
+
+
+def test_catalog_when_marts_are_built_again_then_readers_find_it_all_the_while(story: Story) -> None:
+    before, after = story.catalogs
+    # One that is made anew is away in between.
+    assert before == after
+    assert before[1] == before[2] > 100
 
 
 def test_rebuild_when_compared_then_equals_the_versions_of_each_run(story: Story) -> None:
