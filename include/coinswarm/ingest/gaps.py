@@ -11,6 +11,9 @@ from psycopg.types.json import Jsonb
 
 from coinswarm.storage.database import Session
 
+REQUESTED = "requested"
+"""Reason of a gap that somebody asked to have filled: nothing is known to be missing there."""
+
 
 @dataclass(frozen=True, slots=True)
 class Gap:
@@ -38,7 +41,11 @@ def gap_id_of(*parts: str) -> UUID:
 
 
 def open_gap(conn: Session, gap: Gap) -> bool:
-    """Note a gap and mark the minutes that it touches as suspect; False if it is known already."""
+    """Note a gap and mark the minutes that it touches as suspect, unless it was only asked for.
+
+    Returns:
+        False if it is known already.
+    """
     with conn.transaction():
         opened = conn.execute(
             "INSERT INTO ops.stream_gaps (gap_id, revision, venue, symbol, channel, state, reason, opened_at,"
@@ -58,7 +65,7 @@ def open_gap(conn: Session, gap: Gap) -> bool:
                 Jsonb(gap.detail),
             ],
         ).rowcount
-        if opened:
+        if opened and gap.reason != REQUESTED:
             conn.execute(_SUSPECT, _place(gap))
     return bool(opened)
 

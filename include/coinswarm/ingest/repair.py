@@ -16,7 +16,7 @@ from coinswarm.datasets import dataset_named
 from coinswarm.datasets.records import Record
 from coinswarm.errors import GateFailed, SourceError, UserError
 from coinswarm.ingest.archive import working_alone
-from coinswarm.ingest.gaps import Gap, open_gaps, revise_gap
+from coinswarm.ingest.gaps import REQUESTED, Gap, open_gaps, revise_gap
 from coinswarm.ingest.retention import oldest_kept
 from coinswarm.ingest.trade_bars import build_bars
 from coinswarm.registry import INSTRUMENTS, Instrument
@@ -41,6 +41,7 @@ SETTLE = timedelta(seconds=30)
 ARCHIVED_WITHIN = timedelta(minutes=15)
 # What a venue calls the time of a trade and when we missed it differ by this much.
 MARGIN = timedelta(seconds=5)
+LEAD = timedelta(minutes=1)
 ATTEMPTS = 3
 MOST_PAGES = 500
 MOST_MISSING = 1_000_000
@@ -203,7 +204,7 @@ class _Repairer:
         if page is None:
             raise Unrepairable(f"{gap.venue} gives single trades by their numbers only, and they are not known")
         # Without numbers the answer has to reach back beyond the hole, or it may have begun in its middle.
-        found.covered = wanted is not None or oldest <= span.start + MARGIN
+        found.covered = wanted is not None or oldest <= gap.opened_at
         found.reason = "" if found.covered else f"{gap.venue} goes back to {oldest:%Y-%m-%d %H:%M:%S} only"
         return found
 
@@ -315,6 +316,9 @@ def _width(span: Span) -> int:
 
 def _span_of(conn: database.Session, gap: Gap, history: TradeHistory, instrument: Instrument) -> Span:
     """What to ask for; limits that the gap does not know are those of the trades around it."""
+    if gap.reason == REQUESTED:
+        # By time: trades around it may be hours away. With a few from before it is seen that none is missing at its start.
+        return Span(gap.opened_at - LEAD, gap.closed_at or gap.opened_at)
     start, end = gap.opened_at - MARGIN, (gap.closed_at or gap.opened_at) + MARGIN
     first, last = _number(gap.first_missing), _number(gap.last_missing)
     if (gap.venue, instrument.market) in _UNNUMBERED or not _numbered(history):

@@ -41,11 +41,13 @@ def archive_streams(seconds: float = 240.0) -> dict[str, Any]:
 def repair_open_gaps(seconds: float = 600.0) -> dict[str, Any]:
     """Fetch again what open gaps of trades lack, where the venue allows, and say of each what became of it.
 
+    With the parameters `source`, `start` and `end` it first asks for all trades of that time, as a gap of its own.
     It keeps to the sources' rate budgets by itself; a venue that does not answer is left for the next run. It asks
     several sources, so it belongs into no pool of one of them; `max_active_runs=1`.
     """
     from coinswarm.ingest.repair import repair
 
+    _request(get_current_context()["params"])
     done = repair(resolve, seconds=seconds).to_json()
     log.info("repaired %s", done)
     _tell(REPAIRED, done["published"], done)
@@ -59,6 +61,16 @@ def expire_trades(keep_days: int = 7) -> dict[str, Any]:
 
     expired = retention.expire_trades(resolve, keep_days=keep_days)
     return {"days": [one.day.isoformat() for one in expired], "rows": sum(one.rows for one in expired)}
+
+
+def _request(params: Mapping[str, Any]) -> None:
+    from coinswarm.ingest.requested_trades import request_trades
+    from coinswarm.timeframes import Window, parse_moment
+
+    if params["source"]:
+        window = Window(parse_moment(params["start"]), parse_moment(params["end"]))
+        opened = request_trades(resolve, params["source"], window, params["instruments"])
+        log.info("asked for the trades of %s instruments of %s, %s", opened, params["source"], window)
 
 
 def _tell(alias: AssetAlias, published: Mapping[str, list[str]], counts: dict[str, Any]) -> None:

@@ -13,11 +13,14 @@ from tests.integration.ingest.history_server import HistoryServer, running
 from tests.integration.ingest.ticks import MINUTE, Ticks, milliseconds, recent_minute, trade, trades
 
 from coinswarm.connections import Resolver
+from coinswarm.errors import UserError
 from coinswarm.ingest.archive import archive
 from coinswarm.ingest.gaps import Gap, gap_id_of, open_gap
 from coinswarm.ingest.repair import repair
+from coinswarm.ingest.requested_trades import request_trades
 from coinswarm.storage import database, ledger
 from coinswarm.storage.lake import Lake
+from coinswarm.timeframes import Window
 
 pytestmark = pytest.mark.integration
 
@@ -286,6 +289,70 @@ def test_repair_when_nobody_closed_the_gap_then_it_ends_with_the_next_trade(
     assert query(CURRENT, hole.gap_id) == [("repaired", 2, 3, 3, None)]
     closed = query("SELECT closed_at FROM ops.stream_gaps_current WHERE gap_id = %s", hole.gap_id)
     assert closed == [(hole.opened_at + timedelta(seconds=50),)]
+
+
+def test_repair_when_past_trades_are_requested_then_fetches_them_by_time_and_leaves_verdicts_alone(
+    store: Store, resolve: Resolver, venue: HistoryServer, query: Query
+) -> None:
+    symbol, window = "BTC-USDT-PERP", Window(START - 20 * MINUTE, START - 18 * MINUTE)
+    with database.connect(store.warehouse.ingest, autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO ops.stream_verdicts (venue, symbol, channel, minute, verdict, events)"
+            " VALUES ('binance', %s, 'trades', %s, 'verified', 1)",
+            [symbol, window.start],
+        )
+    assert [request_trades(resolve, "binance", window, [symbol]) for _ in range(2)] == [1, 0]
+
+    # A trade a second, numbered from a minute before the window on; the first question is by time, the next by number.
+    first = window.start - MINUTE
+
+    def answer(params: dict[str, str]) -> Any:
+        number = int(params.get("fromId", 7_000))
+        assert "fromId" in params or int(params["startTime"]) == milliseconds(first)
+        rows = range(number, min(number + 100, 7_400))
+        at = milliseconds(first)
+        return [
+            {"a": n, "p": "60000.10", "q": "0.00100", "f": n, "l": n, "T": at + 1000 * (n - 7_000), "m": False}
+            for n in rows
+        ]
+
+    venue.answers["/fapi/v1/aggTrades"] = answer
+    assert (repair(resolve).repaired, repair(resolve).looked_at) == (1, 0)
+    rows = query(
+        "SELECT count(*), min(event_at), max(event_at) FROM raw.trades WHERE symbol = %s AND event_at < %s",
+        symbol,
+        window.end,
+    )
+    assert rows == [(180, first, window.end - timedelta(seconds=1))]
+    bars = query(
+        "SELECT event_at, trade_count FROM raw.trade_bars WHERE symbol = %s AND event_at >= %s AND event_at < %s"
+        " ORDER BY 1",
+        symbol,
+        window.start,
+        window.end,
+    )
+    assert bars == [(window.start, 60), (window.start + MINUTE, 60)]
+    verdicts = "SELECT verdict FROM ops.stream_verdicts WHERE symbol = %s AND minute = %s"
+    assert query(verdicts, symbol, window.start) == [("verified",)]
+
+
+@pytest.mark.parametrize(
+    ("source", "symbols", "hours", "says"),
+    [
+        ("nobody", [], 1, "nobody"),
+        ("binance", ["NO-SUCH"], 1, "NO-SUCH"),
+        ("fred", [], 1, "fred gives no past trades"),
+        ("binance", ["BTC-USDT-PERP"], -1, "when their time is over"),
+    ],
+)
+def test_request_when_it_cannot_be_answered_then_says_why_and_opens_nothing(
+    resolve: Resolver, query: Query, source: str, symbols: list[str], hours: int, says: str
+) -> None:
+    end = datetime.now(UTC) - timedelta(hours=hours)
+    before = query("SELECT count(*) FROM ops.stream_gaps")
+    with pytest.raises(UserError, match=says):
+        request_trades(resolve, source, Window(end - timedelta(minutes=5), end), symbols)
+    assert query("SELECT count(*) FROM ops.stream_gaps") == before
 
 
 def test_repair_when_it_cannot_be_done_then_the_gap_stays_and_says_why(
