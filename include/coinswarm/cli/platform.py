@@ -31,9 +31,9 @@ def up(
 
     access = platform.up(_profile(demo))
     if demo and show:
-        from coinswarm.local.demo import show_planner_table
+        from coinswarm.local.demo import show as show_demo
 
-        show_planner_table(access)
+        show_demo(access)
     print(access.text())
 
 

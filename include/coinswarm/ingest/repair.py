@@ -317,7 +317,7 @@ def _width(span: Span) -> int:
 def _span_of(conn: database.Session, gap: Gap, history: TradeHistory, instrument: Instrument) -> Span:
     """What to ask for; limits that the gap does not know are those of the trades around it."""
     if gap.reason == REQUESTED:
-        # By time: trades around it may be hours away. With a few from before it is seen that none is missing at its start.
+        # By time, as trades around it may be hours away; a few from before it show that none is missing at its start.
         return Span(gap.opened_at - LEAD, gap.closed_at or gap.opened_at)
     start, end = gap.opened_at - MARGIN, (gap.closed_at or gap.opened_at) + MARGIN
     first, last = _number(gap.first_missing), _number(gap.last_missing)

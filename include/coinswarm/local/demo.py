@@ -1,4 +1,4 @@
-"""What `make demo` shows: green ingest DAGs, a month of history, marts built from it, and what a planner reads."""
+"""What `make demo` shows: green ingest DAGs, a month of history, live ticks, marts of both, and what agents read."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import requests
-
 from coinswarm.cli import output
 from coinswarm.connections import resolve
 from coinswarm.errors import CoinswarmError
+from coinswarm.local import demo_ticks
+from coinswarm.local.airflow_api import Airflow
 from coinswarm.local.platform import Access
+from coinswarm.timeframes import floor
 
 PATIENCE = timedelta(minutes=10)
 SYMBOLS = ("BTC-USD", "ETH-USD")
-DONE = ("success", "failed")
 # Source, dataset, bar length, days: enough for each planner mart to have something to say.
 HISTORY = (
     ("coinbase", "ohlcv", "1h", 30),
@@ -33,55 +33,8 @@ HISTORY = (
 )
 
 
-class Airflow:
-    """The few calls of Airflow's REST API that the demo makes."""
-
-    def __init__(self, access: Access) -> None:
-        """Log in with the generated password.
-
-        Raises:
-            requests.RequestException: the API server does not answer.
-        """
-        self._url = access.url
-        self._session = requests.Session()
-        token = self._session.post(
-            f"{access.url}/auth/token", json={"username": access.username, "password": access.password}, timeout=30
-        )
-        token.raise_for_status()
-        self._session.headers["Authorization"] = f"Bearer {token.json()['access_token']}"
-
-    def get(self, path: str, **parameters: Any) -> Any:
-        """GET below `/api/v2`."""
-        answer = self._session.get(f"{self._url}/api/v2/{path}", params=parameters, timeout=30)
-        answer.raise_for_status()
-        return answer.json()
-
-    def dag_ids(self) -> list[str]:
-        """Every DAG that is parsed and not paused."""
-        return [dag["dag_id"] for dag in self.get("dags", limit=200, paused=False)["dags"]]
-
-    def state(self, dag_id: str, run_id: str = "") -> str:
-        """State of a run, or of the newest run; empty if there is none."""
-        if run_id:
-            return str(self.get(f"dags/{dag_id}/dagRuns/{run_id}")["state"])
-        runs = self.get(f"dags/{dag_id}/dagRuns", limit=1, order_by="-run_after")["dag_runs"]
-        return str(runs[0]["state"]) if runs else ""
-
-    def trigger(self, dag_id: str, run_id: str, conf: dict[str, Any] | None = None) -> bool:
-        """Start a run; false if a run of that name exists already."""
-        answer = self._session.post(
-            f"{self._url}/api/v2/dags/{dag_id}/dagRuns",
-            json={"dag_run_id": run_id, "logical_date": None, "conf": conf or {}},
-            timeout=30,
-        )
-        if answer.status_code == requests.codes.conflict:
-            return False
-        answer.raise_for_status()
-        return True
-
-
-def show_planner_table(access: Access) -> None:
-    """Wait until every ingest DAG has run, bring in history, build marts and documents, print what planners see.
+def show(access: Access) -> None:
+    """Wait until every ingest DAG has run, bring in history, switch live ticks on, build marts, print what agents see.
 
     Safe to call again: what is there is neither fetched nor built twice.
 
@@ -97,13 +50,17 @@ def show_planner_table(access: Access) -> None:
         for run_id, (source, dataset, timeframe, days) in wanted:
             airflow.trigger("backfill_history", run_id, _backfill(source, dataset, timeframe, days))
         _wait(bar, "ingest DAGs green", expected, lambda dag: _green(airflow, dag))
+        airflow.unpause("stream_ticks")
         _wait(bar, "history", [run_id for run_id, _ in wanted], lambda run: _green(airflow, "backfill_history", run))
-        airflow.trigger("build_planner_marts", "demo-marts")
-        _wait(bar, "planner marts", ["demo-marts"], lambda run: _green(airflow, "build_planner_marts", run))
+        _wait(bar, "live feeds", demo_ticks.VENUES, lambda venue: demo_ticks.heard(airflow, venue))
+        _run(bar, airflow, "archive_ticks", "demo-archive", "ticks archived")
+        # The last whole hour, so that there is a volume delta before the feeds have run for an hour.
+        _run(bar, airflow, "repair_gaps", "demo-trades", "trades before", _last_hour())
+        _run(bar, airflow, "build_planner_marts", "demo-marts", "planner marts")
         # Its first run was at the start, when there was nothing to show yet.
-        airflow.trigger("publish_docs", "demo-docs")
-        _wait(bar, "documents", ["demo-docs"], lambda run: _green(airflow, "publish_docs", run))
+        _run(bar, airflow, "publish_docs", "demo-docs", "documents")
     _print_features()
+    demo_ticks.print_ticks()
 
 
 def _ingest_dags() -> list[str]:
@@ -122,6 +79,19 @@ def _backfill(source: str, dataset: str, timeframe: str, days: int) -> dict[str,
         "start": (end - timedelta(days=days)).isoformat(),
         "end": end.isoformat(),
     }
+
+
+def _last_hour() -> dict[str, Any]:
+    hour = timedelta(hours=1)
+    end = floor(datetime.now(UTC), hour)
+    instruments = ["BTC-USDT-PERP", "ETH-USDT-PERP"]
+    start = end - hour
+    return {"source": "binance", "instruments": instruments, "start": start.isoformat(), "end": end.isoformat()}
+
+
+def _run(bar: Any, airflow: Airflow, dag_id: str, run_id: str, what: str, conf: dict[str, Any] | None = None) -> None:
+    airflow.trigger(dag_id, run_id, conf)
+    _wait(bar, what, [run_id], lambda run: _green(airflow, dag_id, run))
 
 
 def _green(airflow: Airflow, dag_id: str, run_id: str = "") -> bool:

@@ -29,12 +29,14 @@ READER_RIGHTS = " ".join(
                 "open_interest",
                 "volatility",
                 "arbitrage",
+                "cross_venue",
                 "latest",
                 "ticks",
             )
         ),
         "+@read",
         "+@connection",
+        "+@transaction",
         "-@admin",
         "-@dangerous",
     )

@@ -116,7 +116,7 @@ class Server:
 @contextlib.contextmanager
 def durable_server(folder: Path) -> Iterator[Server]:
     password = secrets.token_urlsafe(18)
-    local.write_settings(folder / "redis", password, durable=True)
+    local.write_settings(folder / "redis", password, reader_password=password, durable=True)
     (port,) = free_ports(1)
     with contextlib.ExitStack() as stack:
         server = Server(folder, local.connection(port, password), stack)

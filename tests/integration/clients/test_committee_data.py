@@ -50,6 +50,7 @@ from coinswarm.clients.messages import (
 from coinswarm.clients.subscription import Subscription
 from coinswarm.connections import Connection
 from coinswarm.errors import StoreUnavailable, UserError
+from coinswarm.local.redis import reader_connection
 from coinswarm.ticks.positions import Cause
 from coinswarm.timeframes import floor, milliseconds
 
@@ -75,7 +76,9 @@ def run(story: Coroutine[Any, Any, None]) -> None:
 
 
 def data(writer: Writer) -> CommitteeData:
-    return CommitteeData(writer.connection)
+    """As committee members have it: a user who may read and nothing else."""
+    port, password = writer.connection.port or 6379, writer.connection.password
+    return CommitteeData(reader_connection(port, password))
 
 
 def numbers(messages: list[Any]) -> list[str]:
@@ -461,7 +464,9 @@ def test_subscribe_when_redis_is_not_there_yet_then_waits_for_it_and_begin_does_
 
 
 def member(writer: Writer, consumer: str, *channels: str, **how: Any) -> Subscription:
-    return data(writer).subscribe(*(channels or ("BTC-USDT:trades",)), group="desk", consumer=consumer, **how)
+    # A group acknowledges, which the committee's user may not.
+    committee = CommitteeData(writer.connection)
+    return committee.subscribe(*(channels or ("BTC-USDT:trades",)), group="desk", consumer=consumer, **how)
 
 
 def pending(writer: Writer) -> int:
