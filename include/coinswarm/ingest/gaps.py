@@ -113,6 +113,11 @@ def revise_gap(
     return bool(added)
 
 
+def judge_requested(conn: Session, gap: Gap, *, proven: bool) -> None:
+    """Give a verdict on the whole minutes of a filled request that nobody was watching."""
+    conn.execute(_JUDGED, _place(gap) | {"proven": proven})
+
+
 def _place(gap: Gap) -> dict[str, Any]:
     return {
         "venue": gap.venue,
@@ -147,4 +152,21 @@ _RESTORED = f"""
                 AND other.state <> 'repaired' AND other.opened_at < known.minute + interval '1 minute'
                 AND coalesce(other.closed_at, 'infinity') >= known.minute
         )
+"""
+_JUDGED = """
+    INSERT INTO ops.stream_verdicts (venue, symbol, channel, minute, verdict, events, detail)
+    SELECT %(venue)s, %(symbol)s, %(channel)s, minute, CASE WHEN %(proven)s THEN 'verified' ELSE 'clean' END,
+        (SELECT count(DISTINCT trade_id) FROM raw.trades
+            WHERE source = %(venue)s AND symbol = %(symbol)s AND event_at >= minute
+                AND event_at < minute + interval '1 minute'),
+        jsonb_build_object('repaired', %(gap)s::text)
+    FROM generate_series(
+        date_bin('1 minute', %(start)s + interval '1 minute' - interval '1 microsecond', '2000-01-01 00:00+00'),
+        %(end)s - interval '1 minute', interval '1 minute'
+    ) AS minutes (minute)
+    WHERE NOT EXISTS (
+        SELECT FROM ops.stream_verdicts_current AS known
+        WHERE known.venue = %(venue)s AND known.symbol = %(symbol)s AND known.channel = %(channel)s
+            AND known.minute = minutes.minute
+    )
 """

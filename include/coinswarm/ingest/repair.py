@@ -16,7 +16,7 @@ from coinswarm.datasets import dataset_named
 from coinswarm.datasets.records import Record
 from coinswarm.errors import GateFailed, SourceError, UserError
 from coinswarm.ingest.archive import working_alone
-from coinswarm.ingest.gaps import REQUESTED, Gap, open_gaps, revise_gap
+from coinswarm.ingest.gaps import REQUESTED, Gap, judge_requested, open_gaps, revise_gap
 from coinswarm.ingest.retention import oldest_kept
 from coinswarm.ingest.trade_bars import build_bars
 from coinswarm.registry import INSTRUMENTS, Instrument
@@ -72,8 +72,14 @@ class _Found:
 
     days: dict[datetime, list[tuple[Record, datetime, str]]] = field(default_factory=lambda: defaultdict(list))
     objects: list[manifest.Entry] = field(default_factory=list)
+    numbers: set[int] = field(default_factory=set)
     covered: bool = False
     reason: str = ""
+
+    @property
+    def proven(self) -> bool:
+        """Whether the venue's numbers show that the answers leave out none."""
+        return bool(self.numbers) and max(self.numbers) - min(self.numbers) + 1 == len(self.numbers)
 
 
 class Unrepairable(Exception):
@@ -179,6 +185,8 @@ class _Repairer:
         if fetch is None:
             fetch = self._fetchers[gap.venue] = fetcher(spec, self._resolve(spec.connection_id))
         known = set() if wanted is not None else _known_ids(conn, gap, span)
+        # The lead of what was requested only shows that nothing is missing at its start.
+        start = gap.opened_at if gap.reason == REQUESTED else span.start
         oldest = self._now
         page: Page | None = None
         for _ in range(MOST_PAGES):
@@ -194,10 +202,12 @@ class _Repairer:
             for record in page.records:
                 oldest = min(oldest, record.event_at)
                 number = history.number(record)
+                if number is not None:
+                    found.numbers.add(number)
                 if wanted is not None:
                     if number not in wanted:
                         continue
-                elif record.values["trade_id"] in known or not span.start <= record.event_at < span.end:
+                elif record.values["trade_id"] in known or not start <= record.event_at < span.end:
                     continue
                 day = EPOCH + (record.event_at - EPOCH) // timedelta(days=1) * timedelta(days=1)
                 found.days[day].append((record, answer.received_at, key))
@@ -273,6 +283,8 @@ class _Repairer:
         if missing is not None:
             repaired = min(repaired, missing)
         revise_gap(conn, gap, state, repaired=repaired, missing=missing, detail=detail)
+        if gap.reason == REQUESTED and complete:
+            judge_requested(conn, gap, proven=found.proven)
 
 
 def _batch(gap: Gap, day: datetime, content: str) -> Batch:

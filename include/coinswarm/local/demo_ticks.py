@@ -13,7 +13,7 @@ from coinswarm.storage import database
 
 # One instrument of each market that has live trades; every venue is in one of them.
 SYMBOLS = ("BTC-USD", "BTC-USDT", "BTC-USDT-PERP", "BTC-USD-PERP")
-_TICKS = ("symbol", "venue", "last trade", "side", "spread bps", "imbalance", "in raw.trades")
+_TICKS = ("symbol", "venue", "last trade", "spread bps", "imbalance", "archived")
 _DELTA = ("symbol", "venue", "UTC", "base units", "verified")
 _BIN = ("symbol", "side", "from", "to", "USD", "liquidations")
 VENUES = ("binance", "bybit", "coinbase", "deribit", "kraken", "okx")
@@ -40,19 +40,18 @@ def print_ticks() -> None:
         (
             snapshot.symbol,
             venue,
-            trade.price,
-            trade.side,
-            book.spread_bps if book else None,
-            book.imbalance if book else None,
-            archived.get((venue, snapshot.symbol), 0),
+            f"{trade.price:,.2f}",
+            f"{book.spread_bps:.3f}" if book and book.spread_bps is not None else None,
+            f"{book.imbalance:+.3f}" if book and book.imbalance is not None else None,
+            f"{archived.get((venue, snapshot.symbol), 0):,}",
         )
         for snapshot in _snapshots()
         for venue, trade in sorted(snapshot.trades.items())
         for book in [snapshot.orderbook.get(venue)]
     ]
-    output.table("What a committee agent sees: live ticks in Redis", _TICKS, rows)
-    output.table("What was bought less what was sold, in the marts: last hours", _DELTA, deltas)
-    output.table("What was liquidated this hour, in the marts: largest price bins", _BIN, bins)
+    output.table("What a committee agent sees: live ticks", _TICKS, rows)
+    output.table("Volume delta, in the marts", _DELTA, deltas)
+    output.table("Liquidations of this hour, in the marts", _BIN, bins)
 
 
 def _snapshots() -> list[Snapshot]:
@@ -66,7 +65,7 @@ def _snapshots() -> list[Snapshot]:
 _DELTAS = """
     SELECT symbol, source, to_char(bucket_at AT TIME ZONE 'UTC', 'HH24:MI'), cvd_delta_base, ticks_verified_fraction
     FROM marts.positioning_by_venue_current
-    WHERE cvd_delta_base IS NOT NULL
+    WHERE cvd_delta_base IS NOT NULL AND symbol IN ('BTC-USD', 'ETH-USD')
     ORDER BY bucket_at DESC, symbol, source
     LIMIT 6
 """
@@ -74,6 +73,7 @@ _BINS = """
     SELECT symbol, side, round(price_low, 2), round(price_high, 2), round(notional_usd), liquidation_count
     FROM marts.liquidation_heatmap_current
     WHERE bucket_at = (SELECT max(bucket_at) FROM marts.liquidation_heatmap_current)
+        AND symbol IN ('BTC-USD', 'ETH-USD')
     ORDER BY notional_usd DESC
     LIMIT 6
 """

@@ -323,7 +323,7 @@ def test_repair_when_past_trades_are_requested_then_fetches_them_by_time_and_lea
         symbol,
         window.end,
     )
-    assert rows == [(180, first, window.end - timedelta(seconds=1))]
+    assert rows == [(120, window.start, window.end - timedelta(seconds=1))]
     bars = query(
         "SELECT event_at, trade_count FROM raw.trade_bars WHERE symbol = %s AND event_at >= %s AND event_at < %s"
         " ORDER BY 1",
@@ -332,8 +332,15 @@ def test_repair_when_past_trades_are_requested_then_fetches_them_by_time_and_lea
         window.end,
     )
     assert bars == [(window.start, 60), (window.start + MINUTE, 60)]
-    verdicts = "SELECT verdict FROM ops.stream_verdicts WHERE symbol = %s AND minute = %s"
-    assert query(verdicts, symbol, window.start) == [("verified",)]
+    verdicts = (
+        "SELECT minute, verdict, events FROM ops.stream_verdicts WHERE symbol = %s AND minute >= %s AND minute < %s"
+        " ORDER BY 1"
+    )
+    # What was watched keeps its own verdict; of the other minute the numbers prove that it is whole.
+    assert query(verdicts, symbol, window.start - MINUTE, window.end + MINUTE) == [
+        (window.start, "verified", 1),
+        (window.start + MINUTE, "verified", 60),
+    ]
 
 
 @pytest.mark.parametrize(
