@@ -41,7 +41,6 @@ MALFORMED_KEY = "ticks:malformed"
 _SHOWN_BYTES = 2048
 _TURN_SECONDS = 0.05
 _LOOK_SECONDS = 0.25
-_HAND_OVER_MS = 3000
 _PRESSED_SECONDS = 1.0
 _CLOSE_SECONDS = 5.0
 _log = logging.getLogger(__name__)
@@ -268,7 +267,7 @@ class Pump:
     async def _activate(self, cursor: Cursor) -> None:
         await seed_recent(self._feeds, self._redis, self._settings)
         now_ms = time.time_ns() // 1_000_000
-        handed_over = cursor.released and now_ms - cursor.at_ms < _HAND_OVER_MS and self._warm
+        handed_over = cursor.released and self._writer.overlaps and self._warm
         self._feeds.seed(cursor, now_ms, handed_over=handed_over)
         self.writing = True
         for part in self._parts:

@@ -43,7 +43,7 @@ from coinswarm.ticks.model import (
 from coinswarm.ticks.model import (
     Sequence as FrameNumber,
 )
-from coinswarm.ticks.protocol import Proof, Venue
+from coinswarm.ticks.protocol import Venue
 from coinswarm.ticks.rest import Rest
 from coinswarm.ticks.settings import TickSettings
 from coinswarm.ticks.verdicts import Trouble
@@ -260,10 +260,10 @@ class Link(WSListener):
     @property
     def warm(self) -> bool:
         """Whether it could take over without a hole."""
-        settings, feeds = self._session.settings, self._session.numbered
+        settings, trading = self._session.settings, self._session.trading
         if self._fresh and self.age < settings.warm_up_seconds:
             return False
-        traded = self.age >= settings.warm_up_seconds or self.traded >= feeds
+        traded = self.age >= settings.warm_up_seconds or self.traded >= trading
         return traded and (self.books.all_valid or self.age >= 3 * settings.warm_up_seconds)
 
     def hold(self, events: Sequence[Event], recv_ms: int) -> None:
@@ -346,11 +346,7 @@ class Session:
         self.counters = counters
         self.books = books
         self.link: Link | None = None
-        self.numbered = {
-            stream.symbol
-            for stream in venue.streams
-            if stream.channel is Channel.TRADES and stream.proof is Proof.SEQUENCE
-        }
+        self.trading = {stream.symbol for stream in venue.streams if stream.channel is Channel.TRADES}
         self._connection = connection
         self._rest = rest
         self._host = host

@@ -126,6 +126,8 @@ class Writer:
         self.idle = False
         self.wants = False
         """Set by the pump once it is ready to take over from another owner."""
+        self.overlaps = False
+        """Whether another owner still had the lease when we were ready: then nothing came between him and us."""
         self.token = 0
         self.counters = WriterCounters()
         self._lease = lease
@@ -380,6 +382,7 @@ class Writer:
             if self._begun:
                 raise LeaseLost(f"{given.holder} writes {self._lease.shard} now")
             self._well()
+            self.overlaps = self.wants
             if self.wants:
                 await link.ask(wire([self._lease.ask()]), 1)
             await asyncio.sleep(_HAND_OVER_SECONDS if self.wants else _STANDBY_SECONDS)

@@ -11,13 +11,16 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from tests.integration.ticks.exchange import Exchange
 from tests.integration.ticks.pumps import QUICK, SHARD, client, length, pumping, resolver, until, written
 
 from coinswarm.connections import Connection
-from coinswarm.ticks.pump import PumpState
+from coinswarm.ticks import pump as pumps_module
+from coinswarm.ticks.gaps import Gap
+from coinswarm.ticks.pump import Pump, PumpState
 
 pytestmark = pytest.mark.integration
 
@@ -90,6 +93,35 @@ def test_hand_over_while_trades_flow_has_no_hole_and_no_duplicate(exchange: Exch
 
     asyncio.run(scenario())
     assert written(empty_redis) == list(range(1, exchange.made + 1))
+
+
+def test_pump_that_is_started_again_at_once_takes_nothing_over_and_says_since_when_nobody_listened(
+    exchange: Exchange, empty_redis: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        resolve = resolver(exchange.url, empty_redis)
+        async with pumping(resolve):
+            await until(lambda: exchange.listeners == 1)
+            await _trade(exchange, 10)
+            await until(lambda: length(empty_redis) == 10)
+        again = Pump(SHARD, replace(QUICK, warm_up_seconds=0), resolve)
+
+        async def seed_late(*arguments: Any) -> None:
+            # Its sockets are there before it begins: it looks as a successor does.
+            await until(lambda: again._warm)
+
+        monkeypatch.setattr(pumps_module, "seed_recent", seed_late)
+        told: list[Gap] = []
+        async for change in again.run():
+            if change.state is PumpState.STARTED:
+                again._gaps._tell = told.append
+            if change.state is PumpState.LIVE:
+                assert change.reason == ""
+                stopped = asyncio.create_task(again.stop("the test is over"))
+        await stopped
+        assert ("trades", "disconnect", True) in [(gap.channel, gap.reason, gap.detail["stopped"]) for gap in told]
+
+    asyncio.run(scenario())
 
 
 def test_successor_of_a_killed_pump_waits_for_the_lease_and_says_what_was_missed(
