@@ -151,6 +151,17 @@ class TradeFeed(Feed):
         """All minutes that ended before are proven, if the chain held."""
         return self.last_ts
 
+    def between(self, written: str, seen: str) -> dict[str, Any]:
+        """Fields of a gap for trades after the last written one up to the last seen one, by their notes.
+
+        Without numbers an id of digits counts nothing: others may have got the ones between.
+        """
+        numbered = self.proof is Proof.SEQUENCE and written.isdecimal() and seen.isdecimal()
+        missing = int(seen) - int(written) if numbered else 0
+        if missing <= 0:
+            return {"last_missing": seen}
+        return {"first_missing": str(int(written) + 1), "last_missing": seen, "missing": missing}
+
     def note(self) -> str:
         """Last id, for the cursor."""
         if self.continuity.last >= 0:
@@ -446,14 +457,7 @@ class Feeds:
                 intact, last = cursor.ids.get(name, ""), applied.get(name, "")
                 if intact == last:
                     continue
-                if intact.isdecimal() and last.isdecimal() and int(last) > int(intact):
-                    known = {
-                        "first_missing": str(int(intact) + 1),
-                        "last_missing": last,
-                        "missing": int(last) - int(intact),
-                    }
-                else:
-                    known = {"last_missing": last}
+                known = feed.between(intact, last)
             feed.minutes.flag(from_ms, now_ms, Trouble.REDIS, gaps=1)
             self._gaps.lost(self.venue, feed.symbol, feed.channel.value, GapReason.REDIS, from_ms, now_ms, **known)
             # The next flush writes the cursor anew, and the stream's group is gone with the stream.

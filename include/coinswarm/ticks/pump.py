@@ -485,10 +485,12 @@ class Pump:
             written, seen = self._writer.applied.get(f"{feed.venue} {feed.symbol}", ""), feed.note()
             if written == seen:
                 continue
-            known: dict[str, Any] = {"last_missing": seen}
-            if written.isdecimal() and seen.isdecimal():
-                first = int(written) + 1
-                known = {"first_missing": str(first), "last_missing": seen, "missing": int(seen) - first + 1}
             self._gaps.lost(
-                feed.venue, feed.symbol, Channel.TRADES.value, GapReason.REDIS, feed.heard_ms, now_ms, **known
+                feed.venue,
+                feed.symbol,
+                Channel.TRADES.value,
+                GapReason.REDIS,
+                self._writer.applied_ms or feed.heard_ms,
+                now_ms,
+                **feed.between(written, seen),
             )

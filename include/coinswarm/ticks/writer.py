@@ -114,6 +114,7 @@ class _Flight:
     name: str
     queued: int
     sent_at: float
+    sent_ms: int
     releases: bool = False
 
 
@@ -142,6 +143,8 @@ class Writer:
         self._number = 0
         self.applied: dict[str, str] = {}
         """The cursor as Redis has it: last ids that are written."""
+        self.applied_ms = 0
+        """When the newest flush that is written was sent, by our clock."""
         self._begun = False
         self._fresh = True
         self._due = False
@@ -214,13 +217,13 @@ class Writer:
 
     def _fly(self, link: RedisLink, batch: _Batch | None, upkeep: Upkeep | None) -> None:
         lease = self._lease
-        name = f"{self.token}:{self._number + 1}"
+        name, now_ms = f"{self.token}:{self._number + 1}", time.time_ns() // 1_000_000
         releases = batch is not None and self._release is not None and len(self._sealed) == 1 and not self.pending
         inside = list(upkeep.inside) if upkeep is not None else []
         count = 0
         if batch is not None:
             count = batch.count
-            fields = {"flush": name, "at": str(time.time_ns() // 1_000_000)} | batch.cursor
+            fields = {"flush": name, "at": str(now_ms)} | batch.cursor
             if self._fresh:
                 fields |= {"released": "0", "minutes": ""}
             if releases:
@@ -235,7 +238,7 @@ class Writer:
         payload = b"".join(
             (_MULTI, batch.payload if batch is not None else b"", wire(inside), _EXEC, wire((*after, *lease.guard())))
         )
-        self._flight = _Flight(batch, upkeep, name, queued, time.monotonic(), releases)
+        self._flight = _Flight(batch, upkeep, name, queued, time.monotonic(), now_ms, releases)
         link.errors = 0
         link.send(payload, queued + 2 + len(after) + 3, self._landed)
 
@@ -275,6 +278,7 @@ class Writer:
         self._acknowledged = flight.name
         self._bytes -= len(batch.payload)
         self.applied |= batch.cursor
+        self.applied_ms = flight.sent_ms
         counters = self.counters
         counters.entries += batch.count
         counters.flushes += 1

@@ -179,10 +179,12 @@ def test_pump_that_ends_while_redis_is_away_says_what_it_could_not_write(exchang
                 await _trade(exchange, 10)
                 await until(lambda: length(server.connection) == 10)
                 await asyncio.to_thread(server.kill)
+                away_ms = time.time_ns() // 1_000_000
                 await _trade(exchange, 7)
                 await until(lambda: followed.count("frames") >= 18)
             await asyncio.to_thread(server.start)
         (gap,) = [gap for gap in told if gap.channel == "trades"]
         assert (gap.reason, gap.first_missing, gap.last_missing, gap.missing) == ("redis", "11", "17", 7)
+        assert gap.opened_ms <= away_ms
 
     asyncio.run(scenario())

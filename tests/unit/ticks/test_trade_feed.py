@@ -1,0 +1,31 @@
+"""What a stream of trades knows of those that were seen and not written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from coinswarm.ticks.feeds import TradeFeed
+from coinswarm.ticks.model import Channel
+from coinswarm.ticks.protocol import Proof, Stream
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.mark.parametrize(
+    ("proof", "written", "seen", "known"),
+    [
+        (Proof.SEQUENCE, "10", "17", {"first_missing": "11", "last_missing": "17", "missing": 7}),
+        (Proof.SEQUENCE, "", "17", {"last_missing": "17"}),
+        (Proof.SEQUENCE, "17", "3", {"last_missing": "3"}),  # the venue counts anew
+        # Bybit's spot ids are digits, and count the trades of all instruments.
+        (Proof.NONE, "2290000000010", "2290000000017", {"last_missing": "2290000000017"}),
+        (Proof.NONE, "5f0c", "a1b2", {"last_missing": "a1b2"}),
+    ],
+)
+def test_trades_between_are_counted_only_where_the_venue_numbers_them(
+    proof: Proof, written: str, seen: str, known: dict[str, Any]
+) -> None:
+    feed = TradeFeed("venue", Stream(Channel.TRADES, "BTC-USDT", proof, 60.0))
+    assert feed.between(written, seen) == known
