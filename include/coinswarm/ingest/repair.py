@@ -19,6 +19,7 @@ from coinswarm.ingest.archive import working_alone
 from coinswarm.ingest.gaps import REQUESTED, Gap, judge_requested, open_gaps, revise_gap
 from coinswarm.ingest.retention import oldest_kept
 from coinswarm.ingest.trade_bars import build_bars
+from coinswarm.ingest.trimmed import NUMBERED
 from coinswarm.registry import INSTRUMENTS, Instrument
 from coinswarm.sources import source_named
 from coinswarm.sources.fetch import Fetcher, fetcher
@@ -214,7 +215,8 @@ class _Repairer:
         if page is None:
             raise Unrepairable(f"{gap.venue} gives single trades by their numbers only, and they are not known")
         # Without numbers the answer has to reach back beyond the hole, or it may have begun in its middle.
-        found.covered = wanted is not None or oldest <= gap.opened_at
+        reached = gap.opened_at if gap.reason == REQUESTED else span.start + MARGIN
+        found.covered = wanted is not None or oldest <= reached
         found.reason = "" if found.covered else f"{gap.venue} goes back to {oldest:%Y-%m-%d %H:%M:%S} only"
         return found
 
@@ -267,6 +269,8 @@ class _Repairer:
             left, total = len(_missing(conn, gap, span)), _width(span)
             complete, repaired = left == 0, total - left
             missing: int | None = total if gap.missing is None else gap.missing
+        elif (counted := _back_by_count(conn, gap)) is not None:
+            complete, repaired, missing = counted == gap.missing, counted, gap.missing
         else:
             complete, repaired = found.covered, gap.repaired + back
             missing = gap.missing if gap.missing is not None else (repaired if complete else None)
@@ -331,7 +335,8 @@ def _span_of(conn: database.Session, gap: Gap, history: TradeHistory, instrument
     if gap.reason == REQUESTED:
         # By time, as trades around it may be hours away; a few from before it show that none is missing at its start.
         return Span(gap.opened_at - LEAD, gap.closed_at or gap.opened_at)
-    start, end = gap.opened_at - MARGIN, (gap.closed_at or gap.opened_at) + MARGIN
+    begin, until = _around(conn, gap)
+    start, end = begin - MARGIN, until + MARGIN
     first, last = _number(gap.first_missing), _number(gap.last_missing)
     if (gap.venue, instrument.market) in _UNNUMBERED or not _numbered(history):
         return Span(start, end)
@@ -371,6 +376,42 @@ def _neighbours(conn: database.Session, gap: Gap) -> tuple[int | None, int | Non
         {"venue": gap.venue, "symbol": gap.symbol, "start": gap.opened_at, "end": gap.closed_at or gap.opened_at},
     ).fetchone()
     return row if row else (None, None)
+
+
+def _around(conn: database.Session, gap: Gap) -> tuple[datetime, datetime]:
+    """When a gap began and ended by the venue's clock: with the trades around its numbers, if these are known.
+
+    The gap's own times are ours where a connection was lost, and what had come late until then was traded before.
+    """
+    begin, until = gap.opened_at, gap.closed_at or gap.opened_at
+    first, last = _number(gap.first_missing), _number(gap.last_missing)
+    if gap.venue not in NUMBERED or first is None or last is None:
+        return begin, until
+    row = conn.execute(
+        f"SELECT max(event_at) FILTER (WHERE {_NUMBER} < %(first)s), min(event_at) FILTER (WHERE {_NUMBER} > %(last)s)"
+        " FROM raw.trades WHERE source = %(venue)s AND symbol = %(symbol)s"
+        " AND event_at > %(begin)s - interval '1 hour' AND event_at < %(until)s + interval '1 hour'",
+        {"venue": gap.venue, "symbol": gap.symbol, "begin": begin, "until": until, "first": first, "last": last},
+    ).fetchone()
+    before, after = row or (None, None)
+    return min(begin, before or begin), max(until, after or until)
+
+
+def _back_by_count(conn: database.Session, gap: Gap) -> int | None:
+    """How many of a gap's trades raw has, where only the live feed numbers them; None if nobody counted them.
+
+    What came back by time has no number: it counts if it lies between the trades around the gap.
+    """
+    first, last = _number(gap.first_missing), _number(gap.last_missing)
+    if gap.venue not in NUMBERED or first is None or last is None or gap.missing is None:
+        return None
+    begin, until = _around(conn, gap)
+    row = conn.execute(
+        "SELECT count(DISTINCT trade_id) FROM raw.trades WHERE source = %s AND symbol = %s"
+        f" AND event_at BETWEEN %s AND %s AND coalesce({_NUMBER} BETWEEN %s AND %s, true)",
+        [gap.venue, gap.symbol, begin, until, first, last],
+    ).fetchone()
+    return min(row[0] if row else 0, gap.missing)
 
 
 def _missing(conn: database.Session, gap: Gap, span: Span) -> set[int]:

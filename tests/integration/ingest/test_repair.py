@@ -229,6 +229,40 @@ def test_repair_when_a_venue_has_no_numbers_then_time_and_reach_decide(
     assert ids == [("known",), ("lost",), ("x",)]
 
 
+def test_repair_when_only_the_live_feed_has_numbers_then_they_say_whether_all_came_back(
+    store: Store, ticks: Ticks, resolve: Resolver, venue: HistoryServer, query: Query
+) -> None:
+    # The connection was lost while its trades came half a minute late: by our clock the gap begins after its end.
+    at = START + 14 * MINUTE
+    late = {"opened_at": at + timedelta(seconds=30), "closed_at": at + timedelta(seconds=31)}
+    hole = gap("BTC-USD-PERP", 12, 14, venue="kraken", minute=14, **late)
+    around = [trade(f"live-{n}", at + n * timedelta(milliseconds=10), venue="kraken", seq=n) for n in (11, 15)]
+    ticks.write("trades:BTC-USD-PERP", *around)
+    archive(ticks.resolve)
+    opened(store, hole)
+
+    def history(*numbers: int) -> Callable[[dict[str, str]], Any]:
+        rows = [
+            {"time": f"{at + n * timedelta(milliseconds=10):%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z", "uid": f"past-{n}",
+             "trade_id": 1, "price": 60000, "size": 0.001, "side": "buy", "type": "fill"}
+            for n in (*reversed(numbers), -90_000)
+        ]  # fmt: skip
+        return lambda params: {"result": "success", "history": rows, "serverTime": rows[0]["time"]}
+
+    venue.answers["/derivatives/api/v3/history"] = history(12, 14)
+    assert (repair(resolve).trades, query(CURRENT, hole.gap_id)) == (
+        2,
+        [("partly_repaired", 2, 3, 2, "kraken does not have them")],
+    )
+    whole = gap("BTC-USD-PERP", 16, 17, venue="kraken", minute=15)
+    at = START + 15 * MINUTE
+    ticks.write("trades:BTC-USD-PERP", trade("live-18", at + timedelta(seconds=1), venue="kraken", seq=18))
+    archive(ticks.resolve)
+    opened(store, whole)
+    venue.answers["/derivatives/api/v3/history"] = history(16, 17)
+    assert (repair(resolve).repaired, query(CURRENT, whole.gap_id)) == (1, [("repaired", 2, 2, 2, None)])
+
+
 def test_repair_when_a_venue_does_not_answer_then_the_others_are_repaired_and_it_is_left_for_later(
     store: Store, resolve: Resolver, venue: HistoryServer, query: Query
 ) -> None:
