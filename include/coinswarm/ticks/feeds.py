@@ -89,6 +89,10 @@ class Feed:
     def repeat_latest(self) -> None:
         """The hash was not written."""
 
+    def traded_ms(self, since_ms: int) -> int:
+        """From when on something may be missing, if nothing came since a moment of our clock."""
+        return since_ms
+
     def proven_to(self) -> int:
         """All minutes that ended before are proven, if the chain held."""
         return self.minutes.start
@@ -106,6 +110,7 @@ class TradeFeed(Feed):
         "flow",
         "newest",
         "noted",
+        "past_lag_ms",
         "recent",
         "told",
     )
@@ -121,6 +126,8 @@ class TradeFeed(Feed):
         self.newest: Trade | None = None
         self.told: Trade | None = None
         self.noted = ""
+        self.past_lag_ms = 0
+        """How late the newest trade of the owner before us came."""
         self.flow: list[Trade] | None = None
         """Trades since a book's snapshot was published last; None while no book is there."""
 
@@ -141,6 +148,13 @@ class TradeFeed(Feed):
     def repeat_latest(self) -> None:
         """The hash was not written."""
         self.told = None
+
+    def traded_ms(self, since_ms: int) -> int:
+        """By the venue's clock where no numbers will tell: what comes late was traded early."""
+        if self.proof is Proof.SEQUENCE:
+            return since_ms
+        lag_ms = self.past_lag_ms if self.newest is None else self.heard_ms - self.newest.ts
+        return since_ms - max(lag_ms, 0)
 
     @property
     def last_ts(self) -> int:
@@ -415,7 +429,8 @@ class Feeds:
                 feed.minutes.flag(now_ms, now_ms, Trouble.PARTIAL)
 
     def interrupted(self, feed: Feed, reason: GapReason, at_ms: int, **detail: Any) -> None:
-        """Nothing of this stream comes any more, since a moment."""
+        """Nothing of this stream comes any more, since a moment of our clock."""
+        at_ms = feed.traded_ms(at_ms)
         if feed.minutes.down_since is None:
             feed.minutes.down_since = at_ms
         self._gaps.begin(self.venue, feed.symbol, feed.channel.value, reason, at_ms, **detail)
@@ -441,7 +456,8 @@ class Feeds:
             if hole is not None:
                 self.counters.holes += 1
                 self.counters.trades_missing += hole.size
-                feed.minutes.flag(now_ms, now_ms, Trouble.HOLE, gaps=1)
+                # A hole lies between two trades, and the one before may have been late.
+                feed.minutes.flag(min(feed.last_ts or now_ms, now_ms), now_ms, Trouble.HOLE, gaps=1)
             self._gaps.end(self.venue, feed.symbol, feed.channel.value, now_ms, hole, numbered=True)
             return NEW
 
@@ -450,7 +466,7 @@ class Feeds:
     def forgotten(self, cursor: Cursor, applied: dict[str, str], now_ms: int) -> None:
         """Redis has lost entries: of numbered trades those between what it knows and what it had (`applied`)."""
         for feed in self:
-            from_ms = cursor.at_ms or now_ms - int(self._settings.retention_seconds * 1000)
+            from_ms = feed.traded_ms(cursor.at_ms or now_ms - int(self._settings.retention_seconds * 1000))
             known: dict[str, Any] = {}
             if isinstance(feed, TradeFeed):
                 name = f"{self.venue} {feed.symbol}"
@@ -495,6 +511,8 @@ class Feeds:
         """An entry that another owner wrote."""
         if isinstance(feed, TradeFeed):
             feed.recent.check(fields.get("id", ""))
+            if fields.get("recv", "").isdecimal() and fields.get("ts", "").isdecimal():
+                feed.past_lag_ms = int(fields["recv"]) - int(fields["ts"])
         elif feed.channel is Channel.LIQUIDATIONS:
             names = ("ts", "side", "price", "size")
             self._seen_liquidations(feed.symbol).check(" ".join(fields.get(name, "") for name in names))

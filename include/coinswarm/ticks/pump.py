@@ -490,7 +490,7 @@ class Pump:
                 feed.symbol,
                 Channel.TRADES.value,
                 GapReason.REDIS,
-                self._writer.applied_ms or feed.heard_ms,
+                feed.traded_ms(self._writer.applied_ms or feed.heard_ms),
                 now_ms,
                 **feed.between(written, seen),
             )

@@ -7,10 +7,14 @@ from typing import Any
 import pytest
 
 from coinswarm.ticks.feeds import TradeFeed
-from coinswarm.ticks.model import Channel
+from coinswarm.ticks.model import Channel, Trade
 from coinswarm.ticks.protocol import Proof, Stream
 
 pytestmark = pytest.mark.unit
+
+
+def _feed(proof: Proof) -> TradeFeed:
+    return TradeFeed("venue", Stream(Channel.TRADES, "BTC-USDT", proof, 60.0))
 
 
 @pytest.mark.parametrize(
@@ -27,5 +31,17 @@ pytestmark = pytest.mark.unit
 def test_trades_between_are_counted_only_where_the_venue_numbers_them(
     proof: Proof, written: str, seen: str, known: dict[str, Any]
 ) -> None:
-    feed = TradeFeed("venue", Stream(Channel.TRADES, "BTC-USDT", proof, 60.0))
+    feed = _feed(proof)
     assert feed.between(written, seen) == known
+
+
+@pytest.mark.parametrize(("proof", "since_ms"), [(Proof.NONE, 60_000), (Proof.SEQUENCE, 100_000)])
+def test_trades_that_came_late_were_traded_early_where_no_numbers_tell(proof: Proof, since_ms: int) -> None:
+    feed = _feed(proof)
+    feed.past_lag_ms = 40_000
+    assert feed.traded_ms(100_000) == since_ms
+    feed.newest, feed.heard_ms = Trade("BTC-USDT", "1", "1", "buy", 55_000, "x"), 95_000
+    assert feed.traded_ms(100_000) == since_ms
+    # The venue's clock is ahead of ours.
+    feed.heard_ms = 54_000
+    assert feed.traded_ms(100_000) == 100_000
