@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import secrets
 import signal
+import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,15 +19,15 @@ from coinswarm.local.programs import running
 
 
 class OwnRedis:
-    """Starts and dies when told; with `durable`, every write is on disk before it is acknowledged."""
+    """Starts and dies when told; with `durable`, every write is on disk before it is acknowledged, or by `fsync`."""
 
-    def __init__(self, folder: Path, *, durable: bool, maxmemory: str = "512mb") -> None:
+    def __init__(self, folder: Path, *, durable: bool, maxmemory: str = "512mb", fsync: str = "always") -> None:
         self._folder = folder
         (port,) = free_ports(1)
         password = secrets.token_urlsafe(18)
         redis.write_settings(folder, password, durable=durable)
         with (folder / "redis.conf").open("a") as conf:
-            conf.write(f"appendfsync always\nmaxmemory {maxmemory}\n")
+            conf.write(f"appendfsync {fsync}\nmaxmemory {maxmemory}\n")
         self.connection = redis.connection(port, password)
         self._stack = contextlib.ExitStack()
         self._process = None
@@ -51,6 +53,14 @@ class OwnRedis:
         self._process.kill()
         self._process.wait()
         self._stack.close()
+
+    def lose_power(self) -> None:
+        """Die as a machine does, without the last second: the most that `appendfsync everysec` leaves in memory."""
+        (log,) = (self._folder / "appendonlydir").glob("*.incr.aof")
+        on_disk = log.stat().st_size
+        time.sleep(1)
+        self.kill()
+        os.truncate(log, on_disk)
 
 
 class CuttingProxy:
@@ -98,8 +108,8 @@ class CuttingProxy:
 
 
 @contextlib.contextmanager
-def own_redis(folder: Path, *, durable: bool, maxmemory: str = "512mb") -> Iterator[OwnRedis]:
-    server = OwnRedis(folder, durable=durable, maxmemory=maxmemory)
+def own_redis(folder: Path, *, durable: bool, maxmemory: str = "512mb", fsync: str = "always") -> Iterator[OwnRedis]:
+    server = OwnRedis(folder, durable=durable, maxmemory=maxmemory, fsync=fsync)
     server.start()
     try:
         yield server
