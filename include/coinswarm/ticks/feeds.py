@@ -35,6 +35,8 @@ STREAMS_KEY = "ticks:streams"
 ARCHIVED = (Channel.TRADES, Channel.LIQUIDATIONS, Channel.BOOK)
 _ADHOC_QUIET_SECONDS = 0.0
 _SPOILT_MS = 10_000
+_HOLES = (GapReason.SEQUENCE, GapReason.MALFORMED)
+"""Gaps on a connection that went on: once their numbers have come late, nothing is doubtful any more."""
 
 
 class Origin(Protocol):
@@ -301,13 +303,18 @@ class Feeds:
         self.counters.trades_missing += hole.size
         before = feed.last_ts or trade.ts
         first, last = min(before, trade.ts), max(before, trade.ts)
-        feed.minutes.flag(first, last, Trouble.HOLE, gaps=1)
-        marked = self._feeds.get((Channel.LIQUIDATIONS, feed.symbol))
-        if marked is not None and marked.proof is Proof.SEQUENCE:
-            marked.minutes.flag(first, last, Trouble.HOLE)
+        for minutes in self._proven_by(feed):
+            minutes.hole(first, last)
         spoilt = recv_ms - self.malformed_ms < _SPOILT_MS
         reason = GapReason.MALFORMED if spoilt else GapReason.SEQUENCE
-        self._gaps.hole(self.venue, feed.symbol, feed.channel.value, reason, hole, before, trade.ts)
+        self._gaps.hole(self.venue, feed.symbol, feed.channel.value, reason, hole, first, last)
+
+    def _proven_by(self, feed: TradeFeed) -> Iterator[Minutes]:
+        """What the numbers of an instrument's trades prove: liquidations too, where they are marked trades."""
+        yield feed.minutes
+        marked = self._feeds.get((Channel.LIQUIDATIONS, feed.symbol))
+        if marked is not None and marked.proof is Proof.SEQUENCE:
+            yield marked.minutes
 
     # The other kinds
 
@@ -541,7 +548,10 @@ class Feeds:
         for feed in self:
             if isinstance(feed, TradeFeed) and feed.continuity.filled != feed.filled:
                 feed.filled = feed.continuity.filled
-                self._gaps.fill(self.venue, feed.symbol, feed.continuity.holes)
+                for gap in self._gaps.fill(self.venue, feed.symbol, feed.continuity.holes):
+                    if gap.reason in _HOLES and gap.closed_ms is not None:
+                        for minutes in self._proven_by(feed):
+                            minutes.healed(gap.opened_ms, gap.closed_ms)
             feed.minutes.proven_ms = feed.proven_to()
             if feed.channel is Channel.LIQUIDATIONS and feed.symbol in self.trades:
                 # Where they are marked trades, the numbers of the trades prove them.

@@ -106,19 +106,20 @@ class Gaps:
         self._told(Gap(uuid4(), 1, venue, symbol, channel, reason, min(from_ms, to_ms), to_ms, **known))
         self.opened += 1
 
-    def fill(self, venue: str, symbol: str, holes: Iterable[Hole]) -> None:
-        """Some numbers came late: `holes` are those that are still missing."""
+    def fill(self, venue: str, symbol: str, holes: Iterable[Hole]) -> list[Gap]:
+        """Some numbers came late: `holes` are those that are still missing. Returns gaps that are closed by that."""
         left = tuple(holes)
-        kept = []
+        kept: list[Gap] = []
+        closed: list[Gap] = []
         for gap in self._holes.get((venue, symbol), ()):
             first, last = int(gap.first_missing or 0), int(gap.last_missing or -1)
             missing = sum(max(min(last, hole.last_missing) - max(first, hole.first_missing) + 1, 0) for hole in left)
             repaired = last - first + 1 - missing
             if repaired != gap.repaired:
                 gap = self._told(replace(gap, revision=gap.revision + 1, repaired=repaired))
-            if missing:
-                kept.append(gap)
+            (kept if missing else closed).append(gap)
         self._holes[venue, symbol] = kept
+        return closed
 
     @property
     def open(self) -> int:

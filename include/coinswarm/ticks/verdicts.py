@@ -64,8 +64,14 @@ class MinuteVerdict:
 class _Minute:
     events: int = 0
     gaps: int = 0
+    holes: int = 0
     troubles: set[str] = field(default_factory=set)
     told: tuple[Verdict, int, int] | None = None
+
+    @property
+    def doubts(self) -> set[str]:
+        """All that makes it doubtful now."""
+        return self.troubles | {Trouble.HOLE} if self.holes else self.troubles
 
 
 class Minutes:
@@ -102,10 +108,23 @@ class Minutes:
 
     def flag(self, from_ms: int, to_ms: int, trouble: Trouble, gaps: int = 0) -> None:
         """Spoil the minutes from one moment to another; `gaps` are counted in the last of them."""
-        last = to_ms // MINUTE_MS
-        for minute in range(max(from_ms // MINUTE_MS, last - KEPT), last + 1):
+        for minute in _minutes_of(from_ms, to_ms):
             self._at(minute).troubles.add(trouble)
-        self._at(last).gaps += gaps
+        self._at(to_ms // MINUTE_MS).gaps += gaps
+
+    def hole(self, from_ms: int, to_ms: int) -> None:
+        """Numbers are missing between two moments, as long as they are not `healed`."""
+        for minute in _minutes_of(from_ms, to_ms):
+            self._at(minute).holes += 1
+        self._at(to_ms // MINUTE_MS).gaps += 1
+
+    def healed(self, from_ms: int, to_ms: int) -> None:
+        """All numbers of a hole came late."""
+        for minute in _minutes_of(from_ms, to_ms):
+            if (state := self._minutes.get(minute)) is not None:
+                state.holes = max(state.holes - 1, 0)
+        if (state := self._minutes.get(to_ms // MINUTE_MS)) is not None:
+            state.gaps = max(state.gaps - 1, 0)
 
     def close(self, venue: str, symbol: str, channel: str, now_ms: int) -> list[MinuteVerdict]:
         """Verdicts that are due, and those that have changed since they were told."""
@@ -130,7 +149,7 @@ class Minutes:
             told = (verdict, state.events, state.gaps)
             if told != state.told:
                 state.told = told
-                troubles = tuple(sorted(state.troubles))
+                troubles = tuple(sorted(state.doubts))
                 rows.append(
                     MinuteVerdict(
                         venue, symbol, channel, minute * MINUTE_MS, verdict, state.events, state.gaps, troubles
@@ -144,7 +163,7 @@ class Minutes:
         self._store()
         begun = self._next or 0
         return {
-            str(minute): [state.events, state.gaps, sorted(state.troubles)]
+            str(minute): [state.events, state.gaps, sorted(state.doubts)]
             for minute, state in self._minutes.items()
             if state.told is None and minute >= begun
         }
@@ -160,7 +179,7 @@ class Minutes:
             self._next = min(int(minute) for minute in exported)
 
     def _judge(self, state: _Minute, end_ms: int) -> Verdict:
-        troubles = state.troubles
+        troubles = state.doubts
         if not state.events and troubles & {Trouble.DOWN, Trouble.SILENCE}:
             return Verdict.MISSING
         if troubles:
@@ -188,6 +207,11 @@ class Minutes:
         self._next = min(waiting, default=max(begun, due))
         for minute in [minute for minute in self._minutes if minute < due - KEPT]:
             del self._minutes[minute]
+
+
+def _minutes_of(from_ms: int, to_ms: int) -> range:
+    last = to_ms // MINUTE_MS
+    return range(max(from_ms // MINUTE_MS, last - KEPT), last + 1)
 
 
 def dump(minutes: Iterable[tuple[str, Minutes]]) -> str:

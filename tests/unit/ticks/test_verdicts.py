@@ -53,6 +53,28 @@ def test_minute_of_a_numbered_stream_that_falls_silent_is_clean_and_verified_lat
     ]
 
 
+def test_minute_whose_missing_numbers_came_late_is_verified_unless_something_else_was_wrong() -> None:
+    minutes = _minutes()
+    for ts in (START + 1, START + M + 1, START + 2 * M + 1):
+        _hear(minutes, ts)
+    minutes.hole(START + 10, START + M + 10)
+    minutes.hole(START + M + 20, START + M + 30)
+    assert _close(minutes, START + 2 * M + 6_000) == [(0, "suspect", 1, 0), (1, "suspect", 1, 2)]
+    minutes.healed(START + 10, START + M + 10)
+    assert _close(minutes, START + 2 * M + 7_000) == [(0, "verified", 1, 0), (1, "suspect", 1, 1)]
+    minutes.flag(START + M + 40, START + M + 40, Trouble.RECONNECT)
+    minutes.healed(START + M + 20, START + M + 30)
+    assert _close(minutes, START + 2 * M + 8_000) == [(1, "suspect", 1, 0)]
+
+
+def test_minute_with_a_hole_is_handed_to_the_successor_as_doubtful() -> None:
+    minutes, successor = _minutes(), _minutes()
+    minutes.hole(START + 10, START + 20)
+    successor.adopt(load(dump([("one", minutes)]))["one"])
+    _hear(successor, START + M + 1)
+    assert _close(successor, START + M + 6_000) == [(0, "suspect", 0, 1)]
+
+
 def test_stream_without_numbers_is_clean_at_best_and_with_a_checksum_verified() -> None:
     for proof, verdict in ((Proof.NONE, "clean"), (Proof.CHECKSUM, "verified")):
         minutes = _minutes(proof)
