@@ -7,10 +7,10 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import psycopg
@@ -50,6 +50,13 @@ class SessionEvent:
     counters: Mapping[str, Any]
 
 
+class GapNote(NamedTuple):
+    """A revision of a gap as it is kept where a dead process cannot take it along."""
+
+    name: str
+    text: str
+
+
 _Row = tuple[str, tuple[Any, ...]]
 
 
@@ -69,6 +76,7 @@ class Ledger:
         self._session_id = session_id
         self._limit = limit
         self._rows: deque[_Row] = deque()
+        self._settled: deque[str] = deque()
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._closing_at: float | None = None
@@ -101,28 +109,46 @@ class Ledger:
             ),
         )
 
-    def gap(self, gap: Gap) -> None:
-        """Record a revision of a gap."""
-        self._put(
-            _GAP,
-            (
-                gap.gap_id,
-                gap.revision,
-                gap.venue,
-                gap.symbol,
-                gap.channel,
-                gap.state.value,
-                gap.reason.value,
-                at(gap.opened_ms),
-                None if gap.closed_ms is None else at(gap.closed_ms),
-                gap.first_missing,
-                gap.last_missing,
-                gap.missing,
-                gap.repaired,
-                self._session_id,
-                json.dumps(dict(gap.detail)),
-            ),
+    def gap(self, gap: Gap) -> GapNote | None:
+        """Record a revision of a gap. Returns what to keep elsewhere until it is `settled`, if there is a ledger."""
+        row = (
+            str(gap.gap_id),
+            gap.revision,
+            gap.venue,
+            gap.symbol,
+            gap.channel,
+            gap.state.value,
+            gap.reason.value,
+            at(gap.opened_ms).isoformat(),
+            None if gap.closed_ms is None else at(gap.closed_ms).isoformat(),
+            gap.first_missing,
+            gap.last_missing,
+            gap.missing,
+            gap.repaired,
+            str(self._session_id),
+            json.dumps(dict(gap.detail)),
         )
+        self._put(_GAP, row)
+        return None if self._connection is None else GapNote(_name(row), json.dumps(row))
+
+    def repeat(self, note: GapNote) -> None:
+        """Record what a session before us kept: it may have died before its ledger was written."""
+        try:
+            row = json.loads(note.text)
+        except ValueError:
+            row = None
+        if isinstance(row, list) and len(row) == _GAP.count("%s") and _name(row) == note.name:
+            # As text, so that what does not fit is refused as data, like any bad row.
+            self._put(_GAP, tuple(None if value is None else str(value) for value in row))
+        else:
+            self._settled.append(note.name)
+
+    def settled(self) -> list[str]:
+        """Names of the notes that need not be kept any more, since the last call."""
+        names = []
+        while self._settled:
+            names.append(self._settled.popleft())
+        return names
 
     def verdict(self, row: MinuteVerdict) -> None:
         """Record a verdict, or its revision."""
@@ -223,6 +249,7 @@ class Ledger:
         with self._lock:
             for _ in batch:
                 self._rows.popleft()
+        self._settled.extend(_name(values) for statement, values in batch if statement is _GAP)
         self.written += len(batch)
 
     def _write_one(self, session: Session, row: _Row) -> None:
@@ -233,6 +260,10 @@ class Ledger:
             self.dropped += 1
             self.written -= 1
             _log.error("tick ledger: a row was refused: %s", error)
+
+
+def _name(row: Sequence[Any]) -> str:
+    return f"{row[0]}:{row[1]}"
 
 
 def at(milliseconds: int) -> datetime:

@@ -1,4 +1,4 @@
-"""What the owner before wrote, where trades have no numbers: a successor has to know the ids."""
+"""What the owner before left: ids where trades have no numbers, and gaps that its ledger had not written yet."""
 
 from __future__ import annotations
 
@@ -45,6 +45,24 @@ async def seed_recent(feeds: Feeds, connection: Connection, settings: TickSettin
         return
     finally:
         link.close()
+
+
+def gaps_key(shard: str) -> str:
+    """The Redis key of the gaps that are not known to be in the ledger."""
+    return f"ticks:gaps:{shard}"
+
+
+async def kept_gaps(shard: str, connection: Connection, settings: TickSettings) -> dict[str, str]:
+    """Gaps that the owner before kept because its ledger had not written them. Without Redis, nothing."""
+    link = RedisLink()
+    try:
+        await link.open(connection, "coinswarm-ticks-past", settings.connect_timeout_seconds)
+        (kept,) = await link.ask(wire([command("HGETALL", gaps_key(shard))]), 1)
+    except RedisFailure:
+        return {}
+    finally:
+        link.close()
+    return {} if isinstance(kept, hiredis.ReplyError) else _fields(kept)
 
 
 def _fields(values: list[Any]) -> dict[str, str]:

@@ -23,9 +23,9 @@ from coinswarm.ticks.book_keeper import BookCounters
 from coinswarm.ticks.feeds import Feeds, TradeFeed
 from coinswarm.ticks.gaps import Gap, GapReason, Gaps
 from coinswarm.ticks.lease import Cursor, Lease
-from coinswarm.ticks.ledger import Ledger, SessionEvent
+from coinswarm.ticks.ledger import GapNote, Ledger, SessionEvent
 from coinswarm.ticks.model import Channel
-from coinswarm.ticks.past_entries import seed_recent
+from coinswarm.ticks.past_entries import gaps_key, kept_gaps, seed_recent
 from coinswarm.ticks.protocol import Venue
 from coinswarm.ticks.redis_link import Replies
 from coinswarm.ticks.resp import command
@@ -246,6 +246,8 @@ class Pump:
             *self._feeds.latest_commands(),
             command("HSET", f"ticks:stats:{self.shard}", *(part for pair in stats.items() for part in pair)),
         ]
+        if settled := self._ledger.settled():
+            inside.append(command("HDEL", gaps_key(self.shard), *settled))
         self._writer.counters.slowest_ms = 0.0
         self._lag_ms = 0.0
         return Upkeep(inside, (*self._feeds.key_commands(), *self._trimming.commands()))
@@ -266,6 +268,8 @@ class Pump:
 
     async def _activate(self, cursor: Cursor) -> None:
         await seed_recent(self._feeds, self._redis, self._settings)
+        for name, text in (await kept_gaps(self.shard, self._redis, self._settings)).items():
+            self._ledger.repeat(GapNote(name, text))
         now_ms = time.time_ns() // 1_000_000
         handed_over = cursor.released and self._writer.overlaps and self._warm
         self._feeds.seed(cursor, now_ms, handed_over=handed_over)
@@ -427,7 +431,13 @@ class Pump:
 
     def _tell_gap(self, gap: Gap) -> None:
         _log.info("tick gap: %s", gap)
-        self._ledger.gap(gap)
+        note = self._ledger.gap(gap)
+        if note is not None:
+            # In the flush of what came behind the hole: whoever goes on from there knows of it, though we die before
+            # PostgreSQL does.
+            self._writer.pending.append(command("HSET", gaps_key(self.shard), note.name, note.text))
+            if self._writer.idle:
+                self._writer.kick()
 
     def _warn(self, text: str) -> None:
         # Once each: what repeats is in the counters.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,12 +12,12 @@ from uuid import uuid4
 import pytest
 from tests.conftest import Warehouse
 from tests.integration.ticks.exchange import Exchange
-from tests.integration.ticks.pumps import QUICK, length, pumping, resolver, until
+from tests.integration.ticks.pumps import QUICK, client, length, pumping, resolver, until
 
 from coinswarm.connections import Connection
 from coinswarm.storage import database
 from coinswarm.ticks.gaps import Gap, GapReason
-from coinswarm.ticks.ledger import Ledger, SessionEvent, at
+from coinswarm.ticks.ledger import GapNote, Ledger, SessionEvent, at
 from coinswarm.ticks.verdicts import MinuteVerdict, Verdict
 
 pytestmark = pytest.mark.integration
@@ -84,6 +85,41 @@ def test_ledger_keeps_rows_while_postgres_is_away(warehouse: Warehouse) -> None:
     _wait(lambda: ledger.written == 1)
     assert ledger.close(5)
     assert _rows(warehouse, "SELECT events FROM ops.stream_verdicts WHERE symbol = 'AWAY'") == [(1,)]
+
+
+def test_gap_when_the_pump_ends_before_postgres_knows_of_it_then_the_next_pump_tells_it(
+    exchange: Exchange, empty_redis: Connection, warehouse: Warehouse
+) -> None:
+    settings = replace(QUICK, ledger_connection="pg_ingest")
+    gaps = "SELECT first_missing, last_missing, state FROM ops.stream_gaps_current WHERE reason = 'sequence'"
+    gaps += " AND symbol = 'BTC-USDT' AND venue = 'binance'"
+
+    async def scenario() -> None:
+        away = resolver(exchange.url, empty_redis, replace(warehouse.ingest, port=1))
+        async with pumping(away, settings):
+            await until(lambda: exchange.listeners)
+            await asyncio.to_thread(exchange.trade, 3)
+            await asyncio.to_thread(exchange.trade, 4, hidden=True)
+            await asyncio.to_thread(exchange.trade, 1)
+            await until(lambda: length(empty_redis) == 4)
+        assert _rows(warehouse, gaps) == []
+        async with pumping(resolver(exchange.url, empty_redis, warehouse.ingest), settings):
+            await until(lambda: _rows(warehouse, gaps))
+            with client(empty_redis) as redis_client:
+                await until(lambda: not redis_client.exists("ticks:gaps:binance_spot"))
+        assert _rows(warehouse, gaps) == [("4", "7", "open")]
+
+    asyncio.run(scenario())
+
+
+def test_gap_note_that_cannot_be_read_is_not_kept_for_ever(warehouse: Warehouse) -> None:
+    ledger = Ledger(warehouse.ingest, uuid4())
+    for number, text in enumerate(("no JSON", "{}", "[1]")):
+        ledger.repeat(GapNote(str(number), text))
+    ledger.repeat(GapNote("no uuid:0", json.dumps(["no uuid", *range(14)])))
+    ledger.start()
+    assert ledger.close(30)
+    assert ledger.settled() == ["0", "1", "2", "no uuid:0"]
 
 
 def test_ledger_that_is_full_drops_verdicts_before_gaps_and_counts_them(warehouse: Warehouse) -> None:
