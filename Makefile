@@ -96,6 +96,10 @@ generate: setup ## Write again what is generated: dbt sources and staging models
 bench: setup ## Every figure beside its rival, one JSON line each
 	@$(BIN)/python -m benchmarks $(ARGS)
 
+.PHONY: fuzz
+fuzz: setup ## Coverage-guided fuzzing of the tick decoders (`make fuzz ARGS="okx --seconds 600"`)
+	@$(BIN)/python -m tests.fuzz.decoders $(ARGS)
+
 .PHONY: docs
 docs: setup ## Render dbt docs and Data Docs of the running platform (`make docs ARGS=demo`)
 	@$(BIN)/python -m coinswarm.local.documents $(ARGS)
