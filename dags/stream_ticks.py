@@ -23,7 +23,7 @@ with DAG(
     schedule="@continuous",
     start_date=START,
     catchup=False,
-    # Switched on by hand: sockets to every venue are a choice, and a new installation has its history to fetch first.
+    # Switched on by hand, or by the demo: sockets to every venue are a choice, and history comes first.
     is_paused_upon_creation=True,
     max_active_runs=1,
     default_args={

@@ -1,172 +1,40 @@
 """`make demo` as a stranger meets it: the command, the runs, the screens, and that a second call changes nothing.
 
-One platform for all tests of the file. Screenshots are kept in pytest's temporary folder, for a person to look at.
+Screenshots are kept in pytest's temporary folder, for a person to look at.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import re
 import subprocess
-import sys
-import tempfile
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import psutil
-import psycopg
 import pytest
-import pytest_socket
 import requests
-from tests.e2e.browser import CHROMIUM, PATIENCE, Screens, logged_in
+from tests.e2e.browser import PATIENCE, Screens
+from tests.e2e.platform import Demo
 
-from coinswarm.connections import from_fields
-from coinswarm.local import ports, supervision
+from coinswarm.local import demo_ticks, supervision
 from coinswarm.sources import SOURCES
 
 pytestmark = pytest.mark.e2e
 
-UP_PATIENCE = 900  # seconds; a quiet machine of two cores needs three minutes
-ATTEMPTS = 4
 # Whether any canvas has a painted pixel.
 DRAWN = """() => [...document.querySelectorAll("canvas")].some(c => c.width > 0 && c.getContext("2d")
     .getImageData(0, 0, c.width, c.height).data.some(value => value > 0))"""
 
 
-@dataclass(frozen=True)
-class Demo:
-    """A platform that `up --demo` has started, and what it printed."""
-
-    home: Path
-    environment: dict[str, str]
-    printed: str
-
-    @property
-    def url(self) -> str:
-        return self._printed(r"Airflow UI\s+(\S+)")
-
-    @property
-    def password(self) -> str:
-        return self._printed(r"login\s+admin / (\S+)")
-
-    @property
-    def psql(self) -> str:
-        return self._printed(r"SQL\s+(\S.*)")
-
-    def _printed(self, pattern: str) -> str:
-        found = re.search(pattern, self.printed)
-        assert found, self.printed
-        return found.group(1).strip()
-
-    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "coinswarm", *arguments],
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=UP_PATIENCE,
-            check=False,
-        )
-
-    def get(self, path: str, **parameters: Any) -> Any:
-        answer = requests.get(
-            f"{self.url}/api/v2/{path}",
-            params=parameters,
-            headers={"Authorization": f"Bearer {self.token()}"},
-            timeout=60,
-        )
-        answer.raise_for_status()
-        return answer.json()
-
-    def token(self) -> str:
-        answer = requests.post(
-            f"{self.url}/auth/token", json={"username": "admin", "password": self.password}, timeout=60
-        )
-        answer.raise_for_status()
-        return str(answer.json()["access_token"])
-
-    def runs(self, dag_id: str = "~", **parameters: Any) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = []
-        while True:
-            page = self.get(f"dags/{dag_id}/dagRuns", limit=100, offset=len(found), order_by="id", **parameters)
-            found += page["dag_runs"]
-            if len(found) >= page["total_entries"] or not page["dag_runs"]:
-                return found
-
-    def query(self, sql: str) -> list[tuple[Any, ...]]:
-        fields = json.loads((self.home / "connections.json").read_text())["pg_auditor"]
-        with psycopg.connect(from_fields("pg_auditor", fields).dsn) as session:
-            return session.execute(sql).fetchall()
-
-    def row_counts(self, schema: str) -> dict[str, int]:
-        tables = self.query(
-            "select c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace"
-            f" where n.nspname = '{schema}' and c.relkind in ('r', 'p') and not c.relispartition"
-        )
-        assert tables
-        union = " union all ".join(f"select '{t}', count(*) from {schema}.{t}" for (t,) in tables)
-        return dict(self.query(union))
-
-    def processes(self) -> list[psutil.Process]:
-        leader = supervision.supervisor_process(self.home)
-        assert leader
-        return [leader, *leader.children(recursive=True)]
-
-
-@pytest.fixture(scope="module")
-def demo() -> Iterator[Demo]:
-    """The demo platform in a data folder of its own, on free ports; stopped at the end whatever happened."""
-    pytest_socket.enable_socket()
-    folder = Path(tempfile.mkdtemp(prefix="coinswarm-demo-"))
-    folder.chmod(0o711)  # PostgreSQL runs as another user if we are root
-    home = folder / "home"
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("COINSWARM_", "AIRFLOW_", "PYTEST_"))}
-    environment |= {
-        "COINSWARM_HOME": str(home),
-        "COINSWARM_PORT_BASE": str(_free_port_base()),
-        "COINSWARM_CONNECTIONS": str(home / "connections.json"),
-        "COLUMNS": "160",
-    }
-    found = Demo(home, environment, "")
-    try:
-        done = found.command("up", "--demo")
-        print(done.stdout, done.stderr)
-        assert done.returncode == 0, f"{done.stdout}\n{done.stderr}\n{found.command('logs', '--demo').stdout}"
-        yield Demo(home, environment, done.stdout)
-    finally:
-        supervision.stop_all(home)
-        subprocess.run(["rm", "-rf", str(folder)], check=False)
-
-
-@pytest.fixture(scope="module")
-def screens(demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Screens]:
-    """A browser that is logged in."""
-    if CHROMIUM is None:
-        pytest.skip("there is no Chromium on this machine: apt-get install chromium")
-    folder = tmp_path_factory.mktemp("screens")
-    print(f"screenshots: {folder}")
-    with logged_in(demo.url, "admin", demo.password, folder) as found:
-        yield found
-
-
-def _free_port_base() -> int:
-    while True:
-        (base,) = ports.free_ports(1)
-        if base < 55_000 and all(
-            ports.is_free(p) for offset in range(100) for p in (base + offset, base + offset + ports.GRPC_OFFSET)
-        ):
-            return base
-
-
-def test_up_when_it_has_ended_then_has_printed_what_planners_see(demo: Demo) -> None:
-    assert "What a planner sees" in demo.printed
-    lines = [line for line in demo.printed.splitlines() if re.search(r"\b(BTC|ETH)-USD\b", line)]
+def test_up_when_it_has_ended_then_has_printed_what_agents_see(demo: Demo) -> None:
+    planner, committee, delta, liquidations = re.split(
+        "What a committee agent sees|Volume delta|Liquidations of this hour", demo.printed
+    )
+    lines = [line for line in planner.splitlines() if re.search(r"\b(BTC|ETH)-USD\b", line)]
     assert len(lines) == 12
     assert all(re.search(r"\d\.\d\d .*%.*%.* [01]\.\d{3} ", line) for line in lines), demo.printed
+    for venue in demo_ticks.VENUES:
+        assert re.search(rf"BTC-\S+ +│ {venue} +│ [\d,]+\.\d\d ", committee), demo.printed
+    assert re.search(r"BTC-USD +│ binance +│ \d\d:00 +│ -?\d+", delta), demo.printed
+    assert re.search(r"BTC-USD +│ (long|short) +│", liquidations), demo.printed
 
 
 def test_runs_when_the_demo_is_up_then_each_ingest_dag_and_the_marts_are_green(demo: Demo) -> None:
@@ -190,7 +58,12 @@ def test_marts_when_raw_assets_change_then_their_run_was_triggered_by_ingest_dag
             "asset_events"
         ]
     ]
-    assert {event["source_dag_id"].split("__")[0] for event in events} <= {"ingest", "backfill_history"}
+    assert {event["source_dag_id"].split("__")[0] for event in events} <= {
+        "ingest",
+        "backfill_history",
+        "archive_ticks",
+        "repair_gaps",
+    }
     assert any(event["source_dag_id"].startswith("ingest__") and event["name"].startswith("raw.") for event in events)
 
 
@@ -288,51 +161,20 @@ def test_dbt_docs_pages_draw_the_lineage(screens: Screens) -> None:
     assert screens.outside == []
 
 
-def test_up_when_called_again_then_starts_and_changes_nothing(demo: Demo) -> None:
-    for _ in range(ATTEMPTS):
-        before = _quiet_state(demo)
-        again = demo.command("up", "--demo")
-        assert again.returncode == 0, again.stderr
-        after = _state(demo)
-        # On the quarter hour the schedule brings new runs, whoever calls what.
-        if not {run for run in after["runs"] - before["runs"] if run[2] != "manual"}:
-            break
-    else:
-        pytest.fail("no quiet moment between scheduled runs")
+def test_up_when_called_again_then_starts_and_fetches_nothing(demo: Demo) -> None:
+    before = _by_hand(demo)
+    again = demo.command("up", "--demo")
+    assert again.returncode == 0, again.stderr
     assert "It was running already." in again.stdout
     assert "What a planner sees" in again.stdout
-    assert after == before
+    assert _by_hand(demo) == before
 
 
-def _quiet_state(demo: Demo) -> dict[str, Any]:
-    deadline = time.monotonic() + UP_PATIENCE
-    while any(demo.runs(state=["queued", "running"])):
-        assert time.monotonic() < deadline
-        time.sleep(1)
-    return _state(demo)
-
-
-def _state(demo: Demo) -> dict[str, Any]:
+def _by_hand(demo: Demo) -> dict[str, Any]:
+    """What `up` starts and asks for; schedules and live ticks go on meanwhile."""
     return {
         "pids": {state.name: state.pid for state in supervision.states(demo.home)},
-        "runs": {(run["dag_id"], run["dag_run_id"], run["run_type"]) for run in demo.runs()},
-        "raw": demo.row_counts("raw"),
-        "marts": demo.row_counts("marts"),
-        "ledger": demo.query("select count(*), max(seq) from ops.batches"),
+        "runs": {(run["dag_id"], run["dag_run_id"]) for run in demo.runs() if run["run_type"] == "manual"},
+        "history": demo.query("select count(*) from ops.batches where dag_id = 'backfill_history'"),
+        "requests": demo.query("select count(*) from ops.stream_gaps where reason = 'requested'"),
     }
-
-
-def test_down_when_called_then_leaves_no_process_of_its_home(demo: Demo) -> None:
-    family = demo.processes()
-    assert len(family) > 8
-    done = demo.command("down", "--demo")
-    assert done.returncode == 0, done.stderr
-    assert "airflow-scheduler" in done.stdout
-    psutil.wait_procs(family, timeout=30)
-    assert [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE] == []
-    assert supervision.orphans(demo.home) == []
-    named = [
-        p.info for p in psutil.process_iter(["pid", "cmdline"]) if str(demo.home) in " ".join(p.info["cmdline"] or ())
-    ]
-    assert named == []
-    assert "nothing was running" in demo.command("down", "--demo").stdout

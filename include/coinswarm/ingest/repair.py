@@ -110,7 +110,7 @@ def repair(resolve: Resolver, *, seconds: float = 600.0, now: datetime | None = 
             if time.monotonic() > deadline:
                 break
             gap = _ended(connection, one, now)
-            if gap.venue in silent or gap.detail.get("final") or (gap.closed_at or now) + SETTLE > now:
+            if gap.venue in silent or gap.detail.get("final") or not _is_over(gap, now):
                 continue
             try:
                 worker.repair(connection, gap)
@@ -152,7 +152,7 @@ class _Repairer:
         span = _span_of(conn, gap, history, instrument)
         wanted = None if span.first is None or span.last is None else _missing(conn, gap, span)
         found = _Found(covered=True)
-        if wanted is None and not _is_archived(conn, gap, self._now):
+        if wanted is None and gap.reason != REQUESTED and not _is_archived(conn, gap, self._now):
             return
         if wanted is None or wanted:
             found = self._fetch(conn, gap, instrument, history, span, wanted)
@@ -314,6 +314,11 @@ def _ended(conn: database.Session, gap: Gap, now: datetime) -> Gap:
         [gap.venue, gap.symbol, gap.opened_at + MARGIN],
     ).fetchone()
     return replace(gap, closed_at=row[0]) if row else gap
+
+
+def _is_over(gap: Gap, now: datetime) -> bool:
+    # Of what was requested the archive may bring some as well, which does no harm.
+    return gap.reason == REQUESTED or (gap.closed_at or now) + SETTLE <= now
 
 
 def _is_archived(conn: database.Session, gap: Gap, now: datetime) -> bool:

@@ -54,8 +54,8 @@ def show(access: Access) -> None:
         _wait(bar, "history", [run_id for run_id, _ in wanted], lambda run: _green(airflow, "backfill_history", run))
         _wait(bar, "live feeds", demo_ticks.VENUES, lambda venue: demo_ticks.heard(airflow, venue))
         _run(bar, airflow, "archive_ticks", "demo-archive", "ticks archived")
-        # The last whole hour, so that there is a volume delta before the feeds have run for an hour.
-        _run(bar, airflow, "repair_gaps", "demo-trades", "trades before", _last_hour())
+        # From the last whole hour on, so that there is a volume delta before the feeds have run for an hour.
+        _run(bar, airflow, "repair_gaps", "demo-trades", "trades before", _past_trades())
         _run(bar, airflow, "build_planner_marts", "demo-marts", "planner marts")
         # Its first run was at the start, when there was nothing to show yet.
         _run(bar, airflow, "publish_docs", "demo-docs", "documents")
@@ -81,12 +81,11 @@ def _backfill(source: str, dataset: str, timeframe: str, days: int) -> dict[str,
     }
 
 
-def _last_hour() -> dict[str, Any]:
-    hour = timedelta(hours=1)
-    end = floor(datetime.now(UTC), hour)
+def _past_trades() -> dict[str, Any]:
+    now, hour = datetime.now(UTC), timedelta(hours=1)
     instruments = ["BTC-USDT-PERP", "ETH-USDT-PERP"]
-    start = end - hour
-    return {"source": "binance", "instruments": instruments, "start": start.isoformat(), "end": end.isoformat()}
+    start = floor(now, hour) - hour
+    return {"source": "binance", "instruments": instruments, "start": start.isoformat(), "end": now.isoformat()}
 
 
 def _run(bar: Any, airflow: Airflow, dag_id: str, run_id: str, what: str, conf: dict[str, Any] | None = None) -> None:
