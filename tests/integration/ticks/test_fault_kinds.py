@@ -10,13 +10,13 @@ import pytest
 from tests.integration.conftest import Store
 from tests.integration.ticks.chain import Chain, chain, now_ms, wait_for
 from tests.integration.ticks.pumps import client
-from tests.integration.ticks.trade_streams import trade_streams
+from tests.integration.ticks.trade_streams import TradeStream, trade_streams
 
 from coinswarm.sandbox.streams.faults import KINDS
 from coinswarm.storage import database
 from coinswarm.ticks.ledger import at
 from coinswarm.ticks.shards import SHARDS, connections_of
-from coinswarm.ticks.verdicts import GRACE_MS, MINUTE_MS
+from coinswarm.ticks.verdicts import MINUTE_MS
 
 pytestmark = pytest.mark.integration
 
@@ -33,13 +33,13 @@ RULES: tuple[dict[str, Any], ...] = (
     {"kind": "disconnect", "host": "stream.bybit.com*", "path": "*/spot", "channel": "trades", "count": 1},
     {"kind": "wrong_path", "host": "www.deribit.com*", "channel": "orderbook", "symbol": "BTC-PERPETUAL", "count": 1},
     {"kind": "freeze", "host": "fstream.binance.com*", "channel": "orderbook", "symbol": "BTCUSDT", "seconds": 40},
-    {"kind": "freeze", "host": "fstream.binance.com*", "channel": "trades", "symbol": "BTCUSDT", "seconds": 75},
 )
-SILENT = (
-    ("deribit", "BTC-USD-PERP", "orderbook"),
-    ("binance", "BTC-USDT-PERP", "orderbook"),
-    ("binance", "BTC-USDT-PERP", "trades"),
-)
+SILENT_BOOKS = (("deribit", "BTC-USD-PERP"), ("binance", "BTC-USDT-PERP"))
+# One of them is frozen: one that trades, since some markets rest for a minute, and silence is then no fault.
+FREEZABLE = [one for one in trade_streams() if one.host == "fstream.binance.com"]
+FREEZE_SECONDS = 75
+# Markets may rest before the next trade shows what happened to the last.
+PATIENCE_SECONDS = 240
 HARMLESS = (
     ("binance", "ETH-USDT"),
     ("binance", "ETH-BTC"),
@@ -86,19 +86,22 @@ class Said(NamedTuple):
 
 @dataclass(frozen=True)
 class Spoilt:
-    """What came of all faults. Minutes before `since` are not whole: the pump began in the last of them."""
+    """What came of all faults, in the minutes from `since` (the one before is not whole) to `until`."""
 
     gaps: list[Gap]
     verdicts: list[Said]
     trades: dict[tuple[str, str], list[str]]
     counters: dict[str, dict[str, str]]
     since: datetime
+    until: datetime
+    frozen: str
 
     def gaps_of(self, venue: str, symbol: str, channel: str = "trades") -> list[Gap]:
         return [gap for gap in self.gaps if gap[:3] == (venue, symbol, channel)]
 
     def said_of(self, venue: str, symbol: str, channel: str = "trades") -> list[Said]:
-        return [said for said in self.verdicts if said[:3] == (venue, symbol, channel) and said.minute >= self.since]
+        known = [said for said in self.verdicts if self.since <= said.minute <= self.until]
+        return [said for said in known if said[:3] == (venue, symbol, channel)]
 
     def said_at(self, gap: Gap) -> Said:
         """The verdict on the minute in which a gap begins, or the first whole one: the last event may be older."""
@@ -108,8 +111,8 @@ class Spoilt:
 
     def lacking(self, venue: str, symbol: str) -> set[int]:
         """Numbers that are not in Redis, between the lowest and the highest that are."""
-        have = set(map(int, self.trades[venue, symbol]))
-        return set(range(min(have), max(have) + 1)) - have
+        have = set(map(int, self.trades.get((venue, symbol), ())))
+        return set(range(min(have), max(have) + 1)) - have if have else set()
 
 
 @pytest.fixture(scope="module")
@@ -126,29 +129,43 @@ def spoilt(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Spoilt:
         wait_for(lambda: now_ms() >= since, lambda: "the next minute")
         for rule in RULES:
             running.spoil(rule)
-        wait_for(lambda: _all_struck(running), lambda: str(running.control("state")["stream_faults"]))
-        struck = now_ms() // MINUTE_MS * MINUTE_MS
+        frozen = _freeze_one(running, since)
+        wait_for(lambda: _all_struck(running), lambda: str(running.control("state")), PATIENCE_SECONDS)
+        until = now_ms() // MINUTE_MS * MINUTE_MS
 
         def judged() -> bool:
-            known = [said for said in rows(_VERDICTS) if said[2] == "trades" and said[3] == at(struck)]
-            return {said[:2] for said in known} >= {*HARMLESS}
+            known = [Said(*row) for row in rows(_VERDICTS) if row[2] == "trades" and row[3] == at(until)]
+            return {said[:2] for said in known if said.verdict != "clean"} >= {*HARMLESS}
 
-        wait_for(judged, lambda: f"a verdict on {at(struck)}", 150 + GRACE_MS / 1000)
-        wait_for(lambda: _heard_again(rows(_GAPS)), lambda: f"the end of silence in {rows(_GAPS)}")
+        def heard_again() -> bool:
+            gaps = [Gap(*row) for row in rows(_GAPS)]
+            silent = {gap[:3] for gap in gaps if gap.reason == "silence"}
+            return len(silent) == len(SILENT_BOOKS) + 1 and all(gap.closed_at for gap in gaps)
+
+        wait_for(judged, lambda: f"a verdict on {at(until)}", PATIENCE_SECONDS)
+        wait_for(heard_again, lambda: f"the end of {rows(_GAPS)}", PATIENCE_SECONDS)
         assert running.pump.stop() == 0
         trades, counters = _in_redis(running)
-    gaps = [Gap(*row) for row in rows(_GAPS)]
-    return Spoilt(gaps, [Said(*row) for row in rows(_VERDICTS)], trades, counters, at(since))
+    gaps, verdicts = [Gap(*row) for row in rows(_GAPS)], [Said(*row) for row in rows(_VERDICTS)]
+    return Spoilt(gaps, verdicts, trades, counters, at(since), at(until), frozen)
+
+
+def _freeze_one(running: Chain, since_ms: int) -> str:
+    """Freeze the trades of a market that trades in this minute; its symbol."""
+
+    def trading() -> list[TradeStream]:
+        return [one for one in FREEZABLE if running.control("ticks", **one.query, start=since_ms)["count"]]
+
+    wait_for(trading, lambda: "a trade", PATIENCE_SECONDS)
+    chosen = trading()[0]
+    running.spoil({"kind": "freeze", "channel": "trades", "seconds": FREEZE_SECONDS, **chosen.place})
+    return chosen.instrument.symbol
 
 
 def _all_struck(running: Chain) -> bool:
     rules = running.control("state")["stream_faults"]
     kinds = {name.split()[0] for name in running.control("state")["streams"]["struck"]}
     return kinds == set(KINDS) and not any(rule["count"] for rule in rules)
-
-
-def _heard_again(gaps: list[tuple[Any, ...]]) -> bool:
-    return {gap[:3] for gap in gaps if gap[3] == "silence" and gap[6] is not None} >= {*SILENT}
 
 
 def _in_redis(running: Chain) -> tuple[dict[tuple[str, str], list[str]], dict[str, dict[str, str]]]:
@@ -221,23 +238,31 @@ def test_bad_checksum_when_a_book_fails_it_then_it_is_built_anew_and_the_minute_
     assert spoilt.gaps_of("kraken", "BTC-USD") == []
 
 
-@pytest.mark.parametrize(("venue", "symbol", "channel"), SILENT)
-def test_freeze_and_wrong_path_when_a_stream_says_nothing_then_it_is_found_within_twice_its_usual_silence(
-    venue: str, symbol: str, channel: str, spoilt: Spoilt
+@pytest.mark.parametrize(("venue", "symbol"), SILENT_BOOKS)
+def test_freeze_and_wrong_path_when_a_book_says_nothing_then_it_is_found_within_twice_its_usual_silence(
+    venue: str, symbol: str, spoilt: Spoilt
 ) -> None:
-    gap = next(gap for gap in spoilt.gaps_of(venue, symbol, channel) if gap.reason == "silence")
-    quiet_ms = _quiet_ms(venue, symbol, channel)
-    assert quiet_ms <= gap.detail["silent_ms"] <= 2 * quiet_ms
-    assert gap.closed_at is not None
-    assert gap.closed_at - gap.opened_at >= timedelta(milliseconds=gap.detail["silent_ms"])
+    gap = next(gap for gap in spoilt.gaps_of(venue, symbol, "orderbook") if gap.reason == "silence")
+    _was_found_in_time(gap)
     assert spoilt.said_at(gap).verdict in {"suspect", "missing"}
 
 
-def test_freeze_when_trades_are_numbered_then_its_gap_is_closed_with_counts(spoilt: Spoilt) -> None:
-    (gap,) = spoilt.gaps_of("binance", "BTC-USDT-PERP")
+def test_freeze_when_trades_are_numbered_then_it_is_found_in_time_and_its_gap_is_closed_with_counts(
+    spoilt: Spoilt,
+) -> None:
+    (gap,) = spoilt.gaps_of("binance", spoilt.frozen)
+    _was_found_in_time(gap)
     assert gap.missing is not None
-    assert spoilt.lacking("binance", "BTC-USDT-PERP") == set(range(int(gap.first or 0), int(gap.last or 0) + 1))
-    assert gap.missing == len(spoilt.lacking("binance", "BTC-USDT-PERP")) > 0
+    assert spoilt.lacking("binance", spoilt.frozen) == set(range(int(gap.first or 0), int(gap.last or 0) + 1))
+    assert gap.missing == len(spoilt.lacking("binance", spoilt.frozen)) > 0
+    assert spoilt.said_at(gap).verdict in {"suspect", "missing"}
+
+
+def _was_found_in_time(gap: Gap) -> None:
+    quiet_ms, silent_ms = _quiet_ms(*gap[:3]), gap.detail["silent_ms"]
+    assert quiet_ms <= silent_ms <= 2 * quiet_ms
+    assert gap.closed_at is not None
+    assert gap.closed_at - gap.opened_at >= timedelta(milliseconds=silent_ms)
 
 
 def test_cut_when_the_venue_tells_its_past_trades_then_nothing_is_missing(spoilt: Spoilt) -> None:
