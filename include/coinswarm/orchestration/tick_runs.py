@@ -192,7 +192,9 @@ class ShardRun:
     async def _look(self) -> None:
         # An API that does not answer changes nothing, and holds nothing up: a triggerer's first request may take long.
         try:
-            self._wishes = await asyncio.wait_for(self.around.wishes(), self.around.wish_seconds)
+            # Not `wait_for`: until Python 3.12 it swallows a cancellation that comes together with the answer.
+            async with asyncio.timeout(self.around.wish_seconds):
+                self._wishes = await self.around.wishes()
             self._complaint = ""
         except Exception as error:
             complaint = str(error) or type(error).__name__

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -102,6 +103,21 @@ def test_run_when_cancelled_then_waits_for_the_pump_to_let_go() -> None:
             await task
         assert pump.ended == "CancelledError"
         assert leaving("okx") == 0
+
+    play(scene)
+
+
+def test_run_when_cancelled_just_as_the_variable_answers_then_ends() -> None:
+    async def scene() -> None:
+        answer: asyncio.Future[Wishes] = asyncio.get_running_loop().create_future()
+        around = replace((world := World()).around(), wishes=lambda: answer, wish_seconds=LONG)
+        task = asyncio.create_task(ShardRun("okx", TickSettings(), around, LONG).until_due())
+        await asyncio.sleep(0.005)
+        answer.set_result(Wishes())
+        task.cancel()
+        await asyncio.wait({task}, timeout=5)
+        assert task.cancelled()
+        assert world.made == []
 
     play(scene)
 
