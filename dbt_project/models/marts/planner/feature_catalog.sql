@@ -1,7 +1,7 @@
-{{ config(pre_hook="{% if is_incremental() %}delete from {{ this }}{% endif %}") }}
+{{ config(materialized='view') }}
 -- What get_features can return: definitions of one venue's features are repeated for each venue that feeds positioning.
--- A table filled anew in one transaction: readers always find it. A view would go with the staging view that it reads, for as
--- long as a build takes to make both again.
+-- It reads the table of planner symbols itself: a view of the staging view goes with that one while a build makes it anew, and
+-- readers would not find it meanwhile.
 select
   definitions.feature || coalesce('_' || venues.source, '') as feature,
   definitions.feature_group,
@@ -15,6 +15,6 @@ select
   definitions.description
 from {{ ref('feature_definitions') }} as definitions
 left join (
-  select distinct source from {{ ref('stg_registry__planner_symbols') }}
+  select distinct source from {{ source('registry', 'planner_symbols') }}
   where role = 'positioning'
 ) as venues on definitions.per_venue
