@@ -10,8 +10,8 @@ MAKEFLAGS += --no-print-directory
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-# `make test TESTS=tests/unit` for some.
-PARALLEL := --numprocesses 2 --dist loadfile
+# Two of three workers mostly wait: the one with the platform, and that with the live ticks. What is grouped stays on one worker.
+PARALLEL := --numprocesses 3 --dist loadgroup --no-loadscope-reorder
 
 # Without .pyc files every process of the platform would compile Airflow again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -57,14 +57,11 @@ clean: ## Stop live and demo, and delete their data folders (asks first; ARGS=--
 setup: $(INSTALLED) ## Virtual environment from the lock, with hashes; instant if nothing has changed
 
 .PHONY: test
-test: setup ## Every test tier, cheapest first (`make test TESTS=tests/unit` for some)
+test: setup ## Every test tier, what takes longest first (`make test TESTS=tests/unit` for some)
 ifdef TESTS
 	@$(BIN)/python -m pytest $(TESTS)
 else
-	@# Two workers with servers of their own; the tests that start the whole platform come after, alone on the machine.
-	@$(BIN)/python -m pytest -q $(PARALLEL) $(addprefix tests/,unit contract dags dbt integration) \
-	  --ignore tests/integration/test_local_platform.py
-	@$(BIN)/python -m pytest -q tests/integration/test_local_platform.py tests/e2e
+	@$(BIN)/python -m pytest -q $(PARALLEL) tests/e2e tests/integration/ticks tests
 endif
 
 .PHONY: test-unit

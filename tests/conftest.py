@@ -38,6 +38,7 @@ TIERS = ("unit", "contract", "dags", "dbt", "integration", "e2e")
 ROLES = ("ingest", "transform", "planner", "auditor")
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         tiers = [tier for tier in TIERS if item.get_closest_marker(tier)]
@@ -45,6 +46,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             raise pytest.UsageError(
                 f"{item.nodeid} needs exactly one tier marker of {', '.join(TIERS)}; it has {tiers}"
             )
+        # The tests of a file share its servers, and there is one platform at a time.
+        alone = tiers == ["e2e"] or item.path.name == "test_local_platform.py"
+        item.add_marker(pytest.mark.xdist_group("platform" if alone else str(item.path)))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
