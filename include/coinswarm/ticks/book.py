@@ -103,7 +103,7 @@ class _Side:
     def apply(self, levels: Iterable[Level]) -> None:
         keys, prices, sizes = self._keys, self.prices, self.sizes
         for price, size in levels:
-            gone = size[0] == "0" and not size.strip("0.")  # `_is_zero`, in place: this loop is the hot path
+            gone = size[0] <= "0" and not size.strip("0.")  # `_is_zero`, in place: this loop is the hot path
             if price in sizes and not gone:
                 sizes[price] = size
                 continue
@@ -133,7 +133,8 @@ class _Side:
 
 
 def _is_zero(size: str) -> bool:
-    return size[0] == "0" and not size.strip("0.")
+    # Most begin with another digit and need no second look; a point sorts before the digits, as `.00` begins.
+    return size[0] <= "0" and not size.strip("0.")
 
 
 def _too_long(price: str) -> bool:

@@ -73,12 +73,12 @@ def positive(text: str) -> str:
     Raises:
         MalformedFrame: it is not such a number.
     """
-    # One expression: this is asked twice for every trade.
+    # One expression: this is asked twice for every trade. A point sorts before the digits, as `.00` begins.
     if (
         text.isascii()
         and text.replace(".", "", 1).isdigit()
         and len(text) <= MAX_DIGITS
-        and (text[0] != "0" or text.strip("0."))
+        and (text[0] > "0" or text.strip("0."))
     ):
         return text
     number = unsigned(text)
@@ -106,7 +106,7 @@ def raw_positive(raw: Raw) -> str:
         text = str(raw, "ascii")
     except UnicodeDecodeError:
         text = ""
-    if text.replace(".", "", 1).isdigit() and len(text) <= MAX_DIGITS and (text[0] != "0" or text.strip("0.")):
+    if text.replace(".", "", 1).isdigit() and len(text) <= MAX_DIGITS and (text[0] > "0" or text.strip("0.")):
         return text
     return positive(text)
 

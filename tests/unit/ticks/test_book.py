@@ -51,7 +51,9 @@ prices = st.one_of(
     st.builds("{}.0000000000000000{}".format, st.integers(98, 102), st.integers(0, 9)),
     st.integers(98, 102).map(str),
 )
-sizes = st.sampled_from(["0", "0.0", "0.00000000", "1", "0.10", "0.1", "10", "0.00000001", "123456789.123456789"])
+sizes = st.sampled_from(
+    ["0", "0.0", "0.00000000", ".00", "1", "0.10", "0.1", "10", "0.00000001", "123456789.123456789"]
+)
 levels = st.lists(st.tuples(prices, sizes), max_size=12)
 updates = st.lists(st.builds(BookUpdate, st.just("BTC-USD"), st.booleans(), levels, levels, st.just(0)), max_size=20)
 

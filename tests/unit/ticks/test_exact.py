@@ -8,7 +8,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec import Raw
 
@@ -51,6 +51,7 @@ def test_unsigned_takes_plain_text_as_it_is_and_otherwise_only_what_has_an_expon
 
 
 @given(almost)
+@example(".00")
 def test_positive_and_its_raw_form_take_the_same_and_never_zero(text: str) -> None:
     outcomes = []
     for read in (lambda: positive(text), lambda: raw_positive(Raw(text.encode()))):
