@@ -99,7 +99,8 @@ class CommitteeData:
             start: `now`; `oldest` that is retained; a moment; an entry's id, to go on after it; or ids by channel, as
                 `Subscription.position` gives them. A group that exists goes on where it is.
             venues: only these; of `arbitrage` and `cross_venue`, where both are among them.
-            group: name of a consumer group, the agents that share the work.
+            group: name of a consumer group, the agents that share the work. A group writes to Redis, which the user of
+                `redis_committee` may not: it takes a user like that of `redis_ticks`.
             consumer: name of this agent within it, the same after its restart.
 
         Raises:

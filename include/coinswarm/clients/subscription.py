@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import redis.asyncio as redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, RedisError, ResponseError
+from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
 
 from coinswarm.clients.channels import LISTED, Channel, check_known, listed
 from coinswarm.clients.messages import AnyMessage, Interrupted, Missed, Resumed, read
@@ -63,11 +63,6 @@ def client_of(connection: Connection, name: str, connected: Callable[[], None] =
     for command in _RAW:
         client.response_callbacks.pop(command, None)
     return client
-
-
-def refusal(error: RedisError, connection: Connection) -> StoreUnavailable:
-    """What to raise where trying again does not help."""
-    return StoreUnavailable(f"{connection.conn_id}: {type(error).__name__}: {str(error)[:300]}")
 
 
 @dataclass(slots=True)
@@ -145,7 +140,7 @@ class Subscription(ABC):
         try:
             await self._ensure_begun()
         except (ResponseError, AuthenticationError) as error:
-            raise refusal(error, self._connection) from None
+            raise self._refused(error) from None
         except (RedisError, OSError) as error:
             raise StoreUnavailable(f"{self._connection.conn_id}: {str(error)[:300]}") from None
 
@@ -231,7 +226,7 @@ class Subscription(ABC):
                     self._buffer.appendleft(_Item(Resumed()))
                 self._behind = self._behind or any(len(entries) >= COUNT for entries in replies.values())
             except (ResponseError, AuthenticationError) as error:
-                raise refusal(error, self._connection) from None
+                raise self._refused(error) from None
             except (RedisError, OSError) as error:
                 self._interrupted()
                 self._failures += 1
@@ -336,6 +331,10 @@ class Subscription(ABC):
     def _interrupted(self) -> None:
         """The connection broke."""
         self._behind = True
+
+    def _refused(self, error: RedisError) -> StoreUnavailable:
+        """What to raise where trying again does not help."""
+        return StoreUnavailable(f"{self._connection.conn_id}: {type(error).__name__}: {str(error)[:300]}")
 
     def _handled(self) -> None:
         """The message that was handed out last has been dealt with."""
@@ -571,6 +570,15 @@ class GroupSubscription(Subscription):
         super()._interrupted()
         self._recovering = True
 
+    def _refused(self, error: RedisError) -> StoreUnavailable:
+        if not isinstance(error, NoPermissionError):
+            return super()._refused(error)
+        return StoreUnavailable(
+            f"{self._connection.conn_id}: user {self._connection.login!r} may not read as a group, as that writes to"
+            " Redis: subscribe without a group, or as a user who may, such as that of connection `redis_ticks`"
+            f" ({str(error)[:200]})"
+        )
+
     def _handled(self) -> None:
         item, self._given = self._given, None
         if item is not None and item.stream is not None and item.entry_id:
@@ -591,7 +599,7 @@ class GroupSubscription(Subscription):
             await self._acknowledge()
         except (ResponseError, AuthenticationError) as error:
             if "NOGROUP" not in str(error):
-                raise refusal(error, self._connection) from None
+                raise self._refused(error) from None
         except (RedisError, OSError):
             self._interrupted()
 
