@@ -22,6 +22,7 @@ from tests.unit.ticks.decoders import GOOD
 ROOT = Path(__file__).resolve().parents[2]
 KEPT = ROOT / ".coinswarm" / "fuzz"
 LIBRARIES = KEPT / "libraries"
+_MOST_TOLD = 5_000
 
 
 def main() -> int:
@@ -58,10 +59,15 @@ def _outlives(name: str, seconds: int) -> bool:
     paths = [str(LIBRARIES), str(ROOT), os.environ.get("PYTHONPATH", "")]
     command = [sys.executable, "-m", "tests.fuzz.one_decoder", name, str(seconds), str(KEPT)]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    last = done.stderr.strip().splitlines()[-1:] or ["nothing was said"]
-    print(f"{name:<18} {last[0] if done.returncode == 0 else done.stderr[-3000:]}", flush=True)
-    return done.returncode == 0
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, errors="replace")
+    # atheris tells of the exception, libFuzzer of the frame; the rest is progress.
+    said = [
+        line for line in (done.stdout + done.stderr).splitlines() if not line.startswith(("#", "INFO: ", "WARNING: "))
+    ]
+    held = done.returncode == 0
+    told = "\n".join(said[-1:] if held else said)[-_MOST_TOLD:]
+    print(f"{name:<18} {told or 'nothing was said'}", flush=True)
+    return held
 
 
 if __name__ == "__main__":
