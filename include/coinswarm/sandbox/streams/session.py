@@ -6,6 +6,7 @@ connections that listen to the same thing hear the same, whenever they came.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -229,7 +230,7 @@ class PeriodicFeed:
         return (now - self._phase) // self._step
 
 
-class Session:
+class Session(ABC):
     """One connection as a venue serves it; a ping that is not answered for `pong_seconds` ends it (0: no matter)."""
 
     pong_seconds = 0.0
@@ -254,9 +255,9 @@ class Session:
             return self.unreadable(text)
         return self.request(request, now) if isinstance(request, dict) else self.unreadable(text)
 
+    @abstractmethod
     def request(self, request: dict[str, Any], now: int) -> Iterable[Message]:
         """Answers to a JSON object."""
-        raise NotImplementedError
 
     def unreadable(self, text: bytes) -> Iterable[Message]:
         """Answers to what is no JSON object."""

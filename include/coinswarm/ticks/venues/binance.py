@@ -8,6 +8,7 @@ in the count of `f` and `l`, but in no aggregate, so the proof is `a`.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import ClassVar, Literal
 
@@ -186,7 +187,7 @@ def connections(market: str, instruments: Sequence[Instrument] | None) -> tuple[
     return tuple(connection(instruments) for connection in found)
 
 
-class BinanceConnection(Connection):
+class BinanceConnection(Connection, ABC):
     """What all of them share; each decodes every kind of message."""
 
     slug = SLUG
@@ -213,8 +214,9 @@ class BinanceConnection(Connection):
         }
         self._routes: dict[bytes, Callable[[bytes], Sequence[Event]]] = {}
 
+    @abstractmethod
     def _streams(self, symbol: str) -> Sequence[Stream]:
-        raise NotImplementedError
+        """What the topics bring of an instrument."""
 
     def subscribe(self) -> tuple[bytes, ...]:
         """One request for everything."""

@@ -8,6 +8,7 @@ come for all swaps at once, some of them only.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Literal
 from zlib import crc32
@@ -137,7 +138,7 @@ def connections(market: str, instruments: Sequence[Instrument] | None) -> tuple[
     return OkxPublic(wanted), OkxBusiness(wanted)
 
 
-class OkxConnection(Connection):
+class OkxConnection(Connection, ABC):
     """What both connections share; either decodes all channels."""
 
     slug = SLUG
@@ -183,8 +184,9 @@ class OkxConnection(Connection):
             return self._liquidations(reading(self.name, _decode_liquidations, content))
         return [Unknown(channel[:60] or "without channel")]
 
+    @abstractmethod
     def _arguments(self) -> list[dict[str, str]]:
-        raise NotImplementedError
+        """What to subscribe to."""
 
     def _answer(self, message: _Frame) -> Sequence[Event]:
         about = message.arg or _Argument()
