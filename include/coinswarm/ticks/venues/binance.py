@@ -47,9 +47,18 @@ _REMEMBERED = 4096
 _NOTHING = Raw(b"")
 
 
-class _Trade(Struct, gc=False):
+class _Trade(Struct, rename={"number": "t"}, gc=False):
     s: Name
-    t: Id
+    number: Id
+    p: Text
+    q: Text
+    T: Moment
+    m: bool
+
+
+class _Aggregate(Struct, rename={"number": "a"}, gc=False):
+    s: Name
+    number: Id
     p: Text
     q: Text
     T: Moment
@@ -58,15 +67,6 @@ class _Trade(Struct, gc=False):
 
 class _Trades(Struct, gc=False):
     data: _Trade
-
-
-class _Aggregate(Struct, gc=False):
-    s: Name
-    a: Id
-    p: Text
-    q: Text
-    T: Moment
-    m: bool
 
 
 class _Aggregates(Struct, gc=False):
@@ -205,8 +205,8 @@ class BinanceConnection(Connection, ABC):
         self.streams = tuple(stream for symbol in self._venue_symbols for stream in self._streams(symbol))
         self._positive = _Positives()
         self._handlers: dict[str, Callable[[bytes], Sequence[Event]]] = {
-            "trade": self._trade,
-            "aggTrade": self._aggregate,
+            "trade": self._trades(_decode_trade),
+            "aggTrade": self._trades(_decode_aggregate),
             "depth": self._depth,
             "bookTicker": self._ticker,
             "markPrice": self._mark,
@@ -235,37 +235,27 @@ class BinanceConnection(Connection, ABC):
             return route(frame)
         return self._other(frame)
 
-    def _trade(self, frame: bytes) -> Sequence[Event]:
-        try:
-            trade = _decode_trade(frame).data
-        except UNREADABLE as error:
-            raise malformed(self.name, error) from None
-        try:
-            market = self._markets[trade.s]
-        except KeyError:
-            return (unlisted(trade.s),)
-        number, positive = trade.t, self._positive
-        price, native, side = positive[trade.p], positive[trade.q], _TAKER[trade.m]
-        if market.unit:
-            return (Trade(market.symbol, price, native, side, trade.T, str(number), number, number),)
-        size = market.base(native, price)
-        return (Trade(market.symbol, price, size, side, trade.T, str(number), number, number, native),)
+    def _trades(self, decode: Callable[[bytes], _Trades | _Aggregates]) -> Callable[[bytes], Sequence[Event]]:
+        # A closure, as most frames come through here: it looks nothing up.
+        name, markets, positive = self.name, self._markets, self._positive
 
-    def _aggregate(self, frame: bytes) -> Sequence[Event]:
-        try:
-            trade = _decode_aggregate(frame).data
-        except UNREADABLE as error:
-            raise malformed(self.name, error) from None
-        try:
-            market = self._markets[trade.s]
-        except KeyError:
-            return (unlisted(trade.s),)
-        number, positive = trade.a, self._positive
-        price, native, side = positive[trade.p], positive[trade.q], _TAKER[trade.m]
-        if market.unit:
-            return (Trade(market.symbol, price, native, side, trade.T, str(number), number, number),)
-        size = market.base(native, price)
-        return (Trade(market.symbol, price, size, side, trade.T, str(number), number, number, native),)
+        def read(frame: bytes) -> Sequence[Event]:
+            try:
+                trade = decode(frame).data
+            except UNREADABLE as error:
+                raise malformed(name, error) from None
+            try:
+                market = markets[trade.s]
+            except KeyError:
+                return (unlisted(trade.s),)
+            number = trade.number
+            price, native, side = positive[trade.p], positive[trade.q], _TAKER[trade.m]
+            if market.unit:
+                return (Trade(market.symbol, price, native, side, trade.T, str(number), number, number),)
+            size = market.base(native, price)
+            return (Trade(market.symbol, price, size, side, trade.T, str(number), number, number, native),)
+
+        return read
 
     def _depth(self, frame: bytes) -> Sequence[Event]:
         depth = reading(self.name, _decode_depth, frame).data
