@@ -35,6 +35,18 @@ class Connection:
         credentials = quote(self.login, safe="") + (f":{quote(self.password, safe='')}" if self.password else "")
         return f"postgresql://{credentials}@{self.host}:{self.port or 5432}/{self.schema}"
 
+    @property
+    def redis_arguments(self) -> dict[str, Any]:
+        """What a client of Redis needs to get here (`schema` is the number of the database, `ssl` in `extra`)."""
+        return {
+            "host": self.host,
+            "port": self.port or 6379,
+            "username": self.login or None,
+            "password": self.password or None,
+            "db": int(self.schema or 0),
+            "ssl": bool(self.extra.get("ssl")),
+        }
+
 
 Resolver = Callable[[str], Connection]
 

@@ -59,12 +59,7 @@ class Streams:
 
     def __init__(self, connection: Connection) -> None:
         self._redis: Any = redis.Redis(
-            host=connection.host,
-            port=connection.port or 6379,
-            username=connection.login or None,
-            password=connection.password or None,
-            db=int(connection.schema or 0),
-            ssl=bool(connection.extra.get("ssl")),
+            **connection.redis_arguments,
             protocol=2,
             decode_responses=True,
             encoding_errors="replace",

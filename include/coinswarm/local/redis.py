@@ -124,10 +124,7 @@ def wait_ready(conn: Connection, *, seconds: float = 15, log: Path | None = None
     from redis import Redis
 
     def ping() -> None:
-        with Redis(
-            host=conn.host, port=conn.port or 6379, username=conn.login or None, password=conn.password or None,
-            db=int(conn.schema or 0), ssl=bool(conn.extra.get("ssl")), socket_timeout=2,
-        ) as client:  # fmt: skip
+        with Redis(**conn.redis_arguments, socket_timeout=2) as client:
             client.ping()
 
     wait_until(ping, what=f"Redis on port {conn.port}", seconds=seconds, log=log)
