@@ -10,8 +10,8 @@ MAKEFLAGS += --no-print-directory
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-# Two of three workers mostly wait: the one with the platform, and that with the live ticks. What is grouped stays on one worker.
-PARALLEL := --numprocesses 3 --dist loadgroup --no-loadscope-reorder
+# Of three workers two mostly wait: the one with the whole platform, and the one with the live ticks.
+PARALLEL := --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 # Without .pyc files every process of the platform would compile Airflow again.
 unexport PYTHONDONTWRITEBYTECODE

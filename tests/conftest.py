@@ -10,10 +10,12 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
 import pytest_socket
+from xdist.scheduler import LoadFileScheduling
 
 # `from tests.conftest import Warehouse` must give this module, not run it again.
 sys.modules.setdefault("tests.conftest", sys.modules[__name__])
@@ -38,7 +40,6 @@ TIERS = ("unit", "contract", "dags", "dbt", "integration", "e2e")
 ROLES = ("ingest", "transform", "planner", "auditor")
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         tiers = [tier for tier in TIERS if item.get_closest_marker(tier)]
@@ -46,9 +47,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             raise pytest.UsageError(
                 f"{item.nodeid} needs exactly one tier marker of {', '.join(TIERS)}; it has {tiers}"
             )
-        # The tests of a file share its servers, and there is one platform at a time.
-        alone = tiers == ["e2e"] or item.path.name == "test_local_platform.py"
-        item.add_marker(pytest.mark.xdist_group("platform" if alone else str(item.path)))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling | None:
+    """With `--dist loadfile`, files that need the whole platform go to one worker: there is one platform at a time."""
+    return _OnePlatform(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
+class _OnePlatform(LoadFileScheduling):
+    def _split_scope(self, nodeid: str) -> str:
+        file = super()._split_scope(nodeid)
+        return "platform" if file.startswith("tests/e2e/") or file.endswith("/test_local_platform.py") else file
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
