@@ -41,9 +41,9 @@ def demo() -> Iterator[Demo]:
         subprocess.run(["rm", "-rf", str(folder)], check=False)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def screens(demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Screens]:
-    """A browser that is logged in."""
+    """A browser that is logged in. While it is there a loop runs in this thread, where other files want to run theirs."""
     if CHROMIUM is None:
         pytest.skip("there is no Chromium on this machine: apt-get install chromium")
     folder = tmp_path_factory.mktemp("screens")
