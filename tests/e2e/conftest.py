@@ -43,7 +43,7 @@ def demo() -> Iterator[Demo]:
 
 @pytest.fixture(scope="module")
 def screens(demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Screens]:
-    """A browser that is logged in. While it is there a loop runs in this thread, where other files want to run theirs."""
+    """A browser that is logged in; while it is open a loop runs in this thread, where other files run theirs."""
     if CHROMIUM is None:
         pytest.skip("there is no Chromium on this machine: apt-get install chromium")
     folder = tmp_path_factory.mktemp("screens")

@@ -34,7 +34,7 @@ def test_up_when_it_has_ended_then_has_printed_what_agents_see(demo: Demo) -> No
     for venue in demo_ticks.VENUES:
         assert re.search(rf"BTC-\S+ +│ {venue} +│ [\d,]+\.\d\d ", committee), demo.printed
     assert re.search(r"BTC-USD +│ binance +│ \d\d:00 +│ -?\d+", delta), demo.printed
-    assert re.search(r"BTC-USD +│ (long|short) +│", liquidations), demo.printed
+    assert re.search(r"(BTC|ETH)-USD +│ (long|short) +│", liquidations), demo.printed
 
 
 def test_runs_when_the_demo_is_up_then_each_ingest_dag_and_the_marts_are_green(demo: Demo) -> None:
