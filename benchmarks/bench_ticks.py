@@ -3,8 +3,8 @@
 The same frames from the same kind of local server into the same kind of Redis; lossless on both sides
 (`overflow='block'` there). `COINSWARM_BENCH_TICKS` sets the messages of one of our runs (default 1,000,000; the rival
 gets an eighth), `COINSWARM_BENCH_REPEATS` the runs of each side, which take turns; medians count. A figure is time
-from the first entry in Redis to the last, and the client's own CPU time in between. On two cores venue, client and Redis
-share them, while `redis-benchmark` shares with Redis alone: the venue therefore sends from memory, a hundred frames a call.
+from the first entry in Redis to the last, and the client's own CPU time in between. On two cores, client and Redis
+share them with the venue, `redis-benchmark` only with Redis: so the venue sends from memory, a hundred frames a call.
 
 `redis-benchmark` adds the same entry, 16 and 128 commands at a time. It is no Python package: without it (Debian:
 redis-tools) its rows say why they are missing; so do the rival's without a Python 3.13.
