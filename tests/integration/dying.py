@@ -1,11 +1,15 @@
-"""Functions that end their process with SIGKILL before or after they have done their work."""
+"""Functions that end their process with SIGKILL before or after their work, and a wait for what a killed one held."""
 
 from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable
 from typing import Any, NoReturn
+
+from coinswarm.connections import Connection
+from coinswarm.storage import database
 
 
 def die(*_: Any, **__: Any) -> NoReturn:
@@ -38,3 +42,13 @@ def after(function: Callable[..., Any], call: int = 1) -> Callable[..., Any]:
         return die() if own == call else result
 
     return wrapped
+
+
+def wait_until_forgotten(auditor: Connection, seconds: float = 30) -> None:
+    """Return when the server has no session of a writer any more: a killed one's locks live until it sees the end."""
+    writers = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'ingest' AND datname = current_database()"
+    deadline = time.monotonic() + seconds
+    with database.connect(auditor, autocommit=True) as connection:
+        while connection.execute(writers).fetchone() != (0,):
+            assert time.monotonic() < deadline, "the killed process's session is still there"
+            time.sleep(0.02)

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from tests.integration.conftest import Store
+from tests.integration.dying import wait_until_forgotten
 from tests.integration.ingest.connection_file import write_connections
 from tests.integration.ingest.doomed_archive import MOMENTS
 from tests.integration.ingest.test_archive import book
@@ -83,6 +84,7 @@ def test_archive_when_killed_then_the_next_run_completes_it(
     ticks.write(BOOK, book("binance", recent_minute(2), "98"))
 
     assert doomed(moment) == -signal.SIGKILL
+    wait_until_forgotten(store.warehouse.auditor)
     columns = "source, count(*), count(DISTINCT trade_id)"
     held = f"SELECT {columns} FROM raw.trades WHERE trade_id = ANY(%s) GROUP BY 1 ORDER BY 1"
     ids = [str(number) for number in numbers]

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.integration.dying import wait_until_forgotten
 from tests.integration.storage.batches import bar, closes, new_batch, staged
 from tests.integration.storage.worker import ROWS, work
 from tests.support import ROOT
@@ -69,8 +70,8 @@ def test_worker_when_killed_then_nothing_is_half_visible_and_the_next_run_comple
     batch, symbol = new_batch(), f"KILL-{STEPS.index(step)}"
     killed = _killed(warehouse.ingest, lake_connection, batch, symbol, step)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
+    wait_until_forgotten(warehouse.auditor)
     with connect(warehouse.ingest, autocommit=True) as conn:
-        _wait_until_gone(conn)
         whole = step == "published"
         assert len(closes(conn, symbol)) == (ROWS if whole else 0)
         assert (stored_result(conn, batch) is not None) is whole
@@ -87,19 +88,6 @@ def test_worker_when_killed_then_nothing_is_half_visible_and_the_next_run_comple
         ).fetchone()
         assert counts == (ROWS, 0, 2)
         verify(conn, lake=Lake(lake_connection))
-
-
-def _wait_until_gone(conn) -> None:
-    # The server notices a killed client when it next writes to it; its locks go with the session.
-    for _ in range(300):
-        (others,) = conn.execute(
-            "SELECT count(*) FROM pg_stat_activity WHERE usename = 'ingest' AND pid <> pg_backend_pid()"
-            " AND datname = current_database()"
-        ).fetchone()
-        if not others:
-            return
-        conn.execute("SELECT pg_sleep(0.02)")
-    raise AssertionError("the killed worker's session is still there")
 
 
 @pytest.fixture
