@@ -14,7 +14,8 @@ import requests
 from tests.e2e.browser import PATIENCE, Screens
 from tests.e2e.platform import Demo
 
-from coinswarm.local import demo_ticks, supervision
+from coinswarm.clients.channels import VENUES
+from coinswarm.local import supervision
 from coinswarm.sources import SOURCES
 
 pytestmark = pytest.mark.e2e
@@ -31,7 +32,7 @@ def test_up_when_it_has_ended_then_has_printed_what_agents_see(demo: Demo) -> No
     lines = [line for line in planner.splitlines() if re.search(r"\b(BTC|ETH)-USD\b", line)]
     assert len(lines) == 12
     assert all(re.search(r"\d\.\d\d .*%.*%.* [01]\.\d{3} ", line) for line in lines), demo.printed
-    for venue in demo_ticks.VENUES:
+    for venue in VENUES:
         assert re.search(rf"BTC-\S+ +│ {venue} +│ [\d,]+\.\d\d ", committee), demo.printed
     assert re.search(r"BTC-USD +│ binance +│ \d\d:00 +│ -?\d+", delta), demo.printed
     assert re.search(r"(BTC|ETH)-USD +│ (long|short) +│", liquidations), demo.printed

@@ -22,7 +22,7 @@ from tests.e2e.platform import Demo, wait_for
 from tests.integration.ticks.reckoning import HEAD, range_of, reckon
 from tests.integration.ticks.trade_streams import trade_streams
 
-from coinswarm.local.demo_ticks import VENUES
+from coinswarm.clients.channels import VENUES
 from coinswarm.ticks.shards import shard_names
 
 pytestmark = pytest.mark.e2e

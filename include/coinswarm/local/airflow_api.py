@@ -43,18 +43,16 @@ class Airflow:
 
     def task_states(self, dag_id: str) -> list[str]:
         """States of the newest run's tasks; empty if there is no run."""
-        runs = self.get(f"dags/{dag_id}/dagRuns", limit=1, order_by="-run_after")["dag_runs"]
-        if not runs:
+        run = self._newest_run(dag_id)
+        if run is None:
             return []
-        tasks = self.get(f"dags/{dag_id}/dagRuns/{runs[0]['dag_run_id']}/taskInstances")["task_instances"]
+        tasks = self.get(f"dags/{dag_id}/dagRuns/{run['dag_run_id']}/taskInstances")["task_instances"]
         return [str(task["state"]) for task in tasks]
 
     def state(self, dag_id: str, run_id: str = "") -> str:
         """State of a run, or of the newest run; empty if there is none."""
-        if run_id:
-            return str(self.get(f"dags/{dag_id}/dagRuns/{run_id}")["state"])
-        runs = self.get(f"dags/{dag_id}/dagRuns", limit=1, order_by="-run_after")["dag_runs"]
-        return str(runs[0]["state"]) if runs else ""
+        run = self.get(f"dags/{dag_id}/dagRuns/{run_id}") if run_id else self._newest_run(dag_id)
+        return "" if run is None else str(run["state"])
 
     def trigger(self, dag_id: str, run_id: str, conf: dict[str, Any] | None = None) -> bool:
         """Start a run; false if a run of that name exists already."""
@@ -67,3 +65,7 @@ class Airflow:
             return False
         answer.raise_for_status()
         return True
+
+    def _newest_run(self, dag_id: str) -> dict[str, Any] | None:
+        runs = self.get(f"dags/{dag_id}/dagRuns", limit=1, order_by="-run_after")["dag_runs"]
+        return dict(runs[0]) if runs else None

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from coinswarm.cli import output
+from coinswarm.clients.channels import VENUES
 from coinswarm.connections import resolve
 from coinswarm.errors import CoinswarmError
 from coinswarm.local import demo_ticks
@@ -52,7 +53,7 @@ def show(access: Access) -> None:
         _wait(bar, "ingest DAGs green", expected, lambda dag: _green(airflow, dag))
         airflow.unpause("stream_ticks")
         _wait(bar, "history", [run_id for run_id, _ in wanted], lambda run: _green(airflow, "backfill_history", run))
-        _wait(bar, "live feeds", demo_ticks.VENUES, lambda venue: demo_ticks.heard(airflow, venue))
+        _wait(bar, "live feeds", VENUES, lambda venue: demo_ticks.heard(airflow, venue))
         _run(bar, airflow, "archive_ticks", "demo-archive", "ticks archived")
         # From the last whole hour on, so that there is a volume delta before the feeds have run for an hour.
         _run(bar, airflow, "repair_gaps", "demo-trades", "trades before", _past_trades())

@@ -16,7 +16,6 @@ SYMBOLS = ("BTC-USD", "BTC-USDT", "BTC-USDT-PERP", "BTC-USD-PERP")
 _TICKS = ("symbol", "venue", "last trade", "spread bps", "imbalance", "archived")
 _DELTA = ("symbol", "venue", "UTC", "base units", "verified")
 _BIN = ("symbol", "side", "from", "to", "USD", "liquidations")
-VENUES = ("binance", "bybit", "coinbase", "deribit", "kraken", "okx")
 
 
 def heard(airflow: Airflow, venue: str) -> bool:

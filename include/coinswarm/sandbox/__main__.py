@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from coinswarm.sandbox.fault_rules import rule_from_json
 from coinswarm.sandbox.faults import Fault
 from coinswarm.sandbox.protocol import Clock
 from coinswarm.sandbox.server import DEFAULT_PORT, DEFAULT_SEED, MODES, serve
@@ -58,9 +59,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             replay_csv=options.replay_csv,
             bodies=options.bodies,
             clock=Clock(now),
-            faults=[Fault.from_json(rule) for rule in _objects(options.faults, "--faults")],
+            faults=[rule_from_json(Fault, rule) for rule in _objects(options.faults, "--faults")],
             revisions=_objects(options.revisions, "--revisions"),
-            stream_faults=[StreamFault.from_json(rule) for rule in _objects(options.stream_faults, "--stream-faults")],
+            stream_faults=[
+                rule_from_json(StreamFault, rule) for rule in _objects(options.stream_faults, "--stream-faults")
+            ],
             tick_rate=options.tick_rate,
         )
     except KeyboardInterrupt:

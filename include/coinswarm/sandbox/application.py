@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from threading import Lock
 from typing import Any
 
+from coinswarm.sandbox.fault_rules import rule_from_json
 from coinswarm.sandbox.faults import Fault, Faults, spoil
 from coinswarm.sandbox.market.revisions import Revision, Revisions, milliseconds_of
 from coinswarm.sandbox.protocol import Call, NotRecorded, Refusal, Reply, Route, World, json_reply
@@ -135,7 +136,7 @@ def _state(sandbox: Sandbox, _: Any) -> dict[str, Any]:
 
 
 def _add_faults(sandbox: Sandbox, body: Any) -> dict[str, Any]:
-    faults = [Fault.from_json(fields) for fields in (body if isinstance(body, list) else [body])]
+    faults = [rule_from_json(Fault, fields) for fields in (body if isinstance(body, list) else [body])]
     for fault in faults:
         sandbox.faults.add(fault)
     return {"faults": sandbox.faults.listed()}
@@ -184,7 +185,7 @@ def _reset_counts(sandbox: Sandbox, _: Any) -> dict[str, Any]:
 
 
 def _add_stream_faults(sandbox: Sandbox, body: Any) -> dict[str, Any]:
-    for fault in [StreamFault.from_json(fields) for fields in (body if isinstance(body, list) else [body])]:
+    for fault in [rule_from_json(StreamFault, fields) for fields in (body if isinstance(body, list) else [body])]:
         sandbox.streams.faults.add(fault)
     return {"stream_faults": sandbox.streams.faults.listed()}
 

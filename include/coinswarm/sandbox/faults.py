@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
 from threading import Lock
@@ -53,21 +52,6 @@ class Fault:
             raise ValueError(f"probability {self.probability} is not within 0 and 1")
         if not 100 <= self.status <= 599:
             raise ValueError(f"status {self.status} is not an HTTP status")
-
-    @classmethod
-    def from_json(cls, fields: Mapping[str, Any]) -> Fault:
-        """A rule from its JSON form.
-
-        Raises:
-            ValueError: an unknown field or kind, or a value of the wrong type.
-        """
-        unknown = set(fields) - set(cls.__slots__)
-        if unknown:
-            raise ValueError(f"unknown fault field {min(unknown)!r}; known: {', '.join(cls.__slots__)}")
-        try:
-            return cls(**fields)
-        except TypeError as error:
-            raise ValueError(str(error)) from error
 
 
 class Faults:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
 from threading import Lock
@@ -73,21 +73,6 @@ class StreamFault:
             raise ValueError(f"factor {self.factor} is not within 1 and 1000")
         if self.bytes_per_second < 1 or self.after < 0:
             raise ValueError("bytes_per_second has to be positive, and after not negative")
-
-    @classmethod
-    def from_json(cls, fields: Mapping[str, Any]) -> StreamFault:
-        """A rule from its JSON form.
-
-        Raises:
-            ValueError: an unknown field or kind, or a value of the wrong type.
-        """
-        unknown = set(fields) - set(cls.__slots__)
-        if unknown:
-            raise ValueError(f"unknown stream fault field {min(unknown)!r}; known: {', '.join(cls.__slots__)}")
-        try:
-            return cls(**fields)
-        except TypeError as error:
-            raise ValueError(str(error)) from error
 
 
 @dataclass(slots=True)
