@@ -26,7 +26,7 @@ with DAG(
             "Schedule and window": "Daily at 02:25 UTC, over days that ended more than a week ago.",
             "If it fails (triage)": (
                 "*IntegrityError*: the day's rows are not what the ledger says, or a file is missing in the lake. "
-                "Nothing was dropped; run `coinswarm verify`."
+                "That day and later ones stay; run `coinswarm verify`."
             ),
             "Safe to re-run?": "Yes: what has left does not leave again.",
             "Owner, tier, deadline": "data-engineering, tier 3, done within 2 hours of being queued.",

@@ -44,8 +44,8 @@ with DAG(
         {
             "What it produces": (
                 "Redis Streams `trades:…`, `orderbook:…:snapshot`, `liquidations:…`, `funding:…`, `open_interest:…`, "
-                "`volatility:…`, `arbitrage:…`, hashes `latest:…`; sessions, gaps and verdicts in `ops.stream_*`. "
-                "`archive_ticks` brings them to `raw`."
+                "`volatility:…`, `cross_venue:…`, `arbitrage:…`, hashes `latest:…`; sessions, gaps and verdicts in "
+                "`ops.stream_*`. `archive_ticks` brings them to `raw`."
             ),
             "Source and licence": "Public WebSockets of the exchanges, without keys; their terms apply.",
             "Schedule and window": (
@@ -61,7 +61,7 @@ with DAG(
             ),
             "Safe to re-run?": (
                 "Yes. Clear or fail a task at any time: its pump stops at once, the next one goes on from the cursor "
-                "in Redis, and what was missed meanwhile is a gap that `repair_gaps` fetches."
+                "in Redis, and what was missed meanwhile is a gap, of which `repair_gaps` fetches the trades."
             ),
             "Owner, tier, deadline": "data-engineering, tier 1, done within 15 minutes after its session.",
         }

@@ -20,7 +20,7 @@ import requests
 from coinswarm.connections import Connection, from_fields
 from coinswarm.local import supervision
 
-UP_PATIENCE = 900  # seconds; a quiet machine of two cores needs four minutes
+UP_PATIENCE = 1800  # seconds; a quiet machine of two cores needs four minutes, a slow or busy one many more
 PATIENCE = 240  # seconds, for what is a matter of some
 
 

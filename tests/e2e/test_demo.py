@@ -27,7 +27,7 @@ DRAWN = """() => [...document.querySelectorAll("canvas")].some(c => c.width > 0 
 
 def test_up_when_it_has_ended_then_has_printed_what_agents_see(demo: Demo) -> None:
     planner, committee, delta, liquidations = re.split(
-        "What a committee agent sees|Volume delta|Liquidations of this hour", demo.printed
+        "What a committee agent sees|Volume delta|Largest liquidations", demo.printed
     )
     lines = [line for line in planner.splitlines() if re.search(r"\b(BTC|ETH)-USD\b", line)]
     assert len(lines) == 12

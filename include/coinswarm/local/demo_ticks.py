@@ -15,7 +15,7 @@ from coinswarm.storage import database
 SYMBOLS = ("BTC-USD", "BTC-USDT", "BTC-USDT-PERP", "BTC-USD-PERP")
 _TICKS = ("symbol", "venue", "last trade", "spread bps", "imbalance", "archived")
 _DELTA = ("symbol", "venue", "UTC", "base units", "verified")
-_BIN = ("symbol", "side", "from", "to", "USD", "liquidations")
+_BIN = ("symbol", "side", "UTC", "from", "to", "USD", "liquidations")
 
 
 def heard(airflow: Airflow, venue: str) -> bool:
@@ -50,7 +50,7 @@ def print_ticks() -> None:
     ]
     output.table("What a committee agent sees: live ticks", _TICKS, rows)
     output.table("Volume delta, in the marts", _DELTA, deltas)
-    output.table("Liquidations of this hour, in the marts", _BIN, bins)
+    output.table("Largest liquidations, newest hour first, in the marts", _BIN, bins)
 
 
 def _snapshots() -> list[Snapshot]:
@@ -69,10 +69,10 @@ _DELTAS = """
     LIMIT 6
 """
 _BINS = """
-    SELECT symbol, side, round(price_low, 2), round(price_high, 2), round(notional_usd), liquidation_count
+    SELECT symbol, side, to_char(bucket_at AT TIME ZONE 'UTC', 'HH24:MI'), round(price_low, 2), round(price_high, 2),
+        round(notional_usd), liquidation_count
     FROM marts.liquidation_heatmap_current
-    WHERE bucket_at = (SELECT max(bucket_at) FROM marts.liquidation_heatmap_current)
-        AND symbol IN ('BTC-USD', 'ETH-USD')
-    ORDER BY notional_usd DESC
+    WHERE symbol IN ('BTC-USD', 'ETH-USD')
+    ORDER BY bucket_at DESC, notional_usd DESC
     LIMIT 6
 """

@@ -51,11 +51,6 @@ class Book:
         """Bids and asks, best first, at most `depth` each."""
         return self._bids.top(depth), self._asks.top(depth)
 
-    def truncate(self, depth: int) -> None:
-        """Drop all but the best `depth` levels of each side."""
-        self._bids.truncate(depth)
-        self._asks.truncate(depth)
-
     @property
     def crossed(self) -> bool:
         """True if the best bid is not below the best ask."""

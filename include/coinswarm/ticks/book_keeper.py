@@ -15,7 +15,7 @@ from typing import Protocol
 
 from coinswarm.ticks.book import Book
 from coinswarm.ticks.derived import OrderFlow, imbalance, plain, spread_bps, trade_imbalance
-from coinswarm.ticks.feeds import Feed, Feeds
+from coinswarm.ticks.feeds import Feeds
 from coinswarm.ticks.gaps import GapReason
 from coinswarm.ticks.model import BookUpdate, Channel, Level, MalformedFrame, TopOfBook, Trade
 from coinswarm.ticks.protocol import Step, Stream, Venue
@@ -26,6 +26,8 @@ WAITING_UPDATES = 10_000
 _PATIENCE_SECONDS = 15.0
 _ATTEMPTS = 4
 _LONGEST_SECONDS = 60.0
+_AGAIN_SECONDS = 1.0
+_CHECKSUM_LEVELS = 25
 
 
 class BookHost(Protocol):
@@ -67,6 +69,7 @@ class LiveBook:
         "ts",
         "uses_top",
         "valid",
+        "valid_at",
         "waiting",
     )
 
@@ -76,6 +79,7 @@ class LiveBook:
         self.rule = venue.book_rule(stream.symbol)
         self.flow = OrderFlow()
         self.valid = False
+        self.valid_at = 0.0
         self.changed = False
         self.uses_top = False
         self.fetching = False
@@ -142,20 +146,24 @@ class BookKeeper:
                 self._break(live, trouble, why)
 
     def tick(self) -> None:
-        """Once a second: ask again where no snapshot came, and connect anew if that does not help."""
+        """Ask again where no snapshot came in time, and connect anew if that does not help."""
         now = time.monotonic()
         for live in self._books.values():
             if not live.valid and now >= live.retry_at:
                 self._ask(live)
 
-    def in_charge(self, now_ms: int) -> None:
-        """From now on these are the books that are written."""
+    def in_charge(self, now_ms: int, *, replaces: bool = False) -> None:
+        """From now on these are the books that are written, or were before by a socket that these `replace`."""
         for live in self._books.values():
             feed = self._feeds.get(Channel.BOOK, live.stream.symbol)
+            # What it was before is the other's to tell.
+            live.flow.take()
             if live.valid:
                 self._feeds.resumed(feed, now_ms)
                 self._watch_trades(live)
                 live.changed = True
+            elif replaces:
+                self._feeds.interrupted(feed, GapReason.DISCONNECT, now_ms, why="no book on the new socket")
             elif feed.minutes.down_since is None:
                 feed.minutes.down_since = now_ms
 
@@ -175,7 +183,7 @@ class BookKeeper:
         bids, asks = (self._in_base(symbol, side) for side in live.book.top(depth))
         live.changed = False
         live.published_ms = now_ms
-        if not bids or not asks:
+        if not bids or not asks or not live.ts:
             return
         wide, shown = self._settings.imbalance_levels, self._settings.book_levels
         fields = {
@@ -219,8 +227,8 @@ class BookKeeper:
         book.apply(update)
         live.ts, live.last = update.ts, update.last
         if update.checksum >= 0:
-            depth = self._venue.book_depth
-            expected = self._venue.checksum(live.stream.symbol, *book.top(min(depth, 10)))
+            levels = min(self._venue.book_depth, _CHECKSUM_LEVELS)
+            expected = self._venue.checksum(live.stream.symbol, *book.top(levels))
             if expected is not None:
                 self._counters.checksums += 1
                 if expected != update.checksum:
@@ -251,7 +259,8 @@ class BookKeeper:
 
     def _settled(self, live: LiveBook) -> None:
         was_valid, live.valid = live.valid, True
-        live.attempts = 0
+        if not was_valid:
+            live.valid_at = time.monotonic()
         live.waiting.clear()
         if not was_valid and self._host.in_charge:
             feed = self._feeds.get(Channel.BOOK, live.stream.symbol)
@@ -269,30 +278,34 @@ class BookKeeper:
         # Not every rule can know (a frame of the connection is missing): only a snapshot makes this book valid again.
         live.rule = self._venue.book_rule(symbol)
         live.changed = False
+        live.ts = 0
         live.flow.forget()
         live.waiting.clear()
         self._counters.resyncs += 1
         if self._host.in_charge:
             now_ms = time.time_ns() // 1_000_000
             feed = self._feeds.get(Channel.BOOK, symbol)
-            trades = self._feeds.trades.get(symbol)
-            if trades is not None:
-                trades.flow = None
             feed.minutes.flag(now_ms, now_ms, trouble, gaps=1)
             if was_valid:
                 reason = GapReason.CHECKSUM if trouble is Trouble.CHECKSUM else GapReason.SEQUENCE
                 self._feeds.interrupted(feed, reason, now_ms, why=why)
-        if time.monotonic() >= live.retry_at or was_valid:
+        now = time.monotonic()
+        if was_valid and now - live.valid_at >= _PATIENCE_SECONDS:
+            live.attempts = 0
+        if not live.attempts or now >= live.retry_at:
             self._ask(live)
+        elif was_valid:
+            # It breaks as soon as it is there: not at the network's speed.
+            live.retry_at = now + _AGAIN_SECONDS * 2 ** min(live.attempts, _ATTEMPTS)
 
     def _ask(self, live: LiveBook) -> None:
         if live.fetching:
             return
         live.attempts += 1
-        if live.attempts > _ATTEMPTS:
+        if live.attempts > _ATTEMPTS and not self._venue.snapshot_url(live.stream.symbol):
             self._host.restart(f"no valid book of {live.stream.symbol}")
             return
-        live.retry_at = time.monotonic() + min(_PATIENCE_SECONDS * 2 ** (live.attempts - 1), _LONGEST_SECONDS)
+        live.retry_at = time.monotonic() + min(_PATIENCE_SECONDS * 2 ** min(live.attempts - 1, 4), _LONGEST_SECONDS)
         url = self._venue.snapshot_url(live.stream.symbol)
         if url:
             live.fetching = True
@@ -308,7 +321,7 @@ class BookKeeper:
         live.fetching = False
         if live.valid:
             return
-        live.retry_at = time.monotonic() + random.uniform(0.5, 1.5) * live.attempts
+        live.retry_at = time.monotonic() + random.uniform(0.5, 1.5) * min(live.attempts, 30)
         if body is None:
             return
         try:
@@ -332,7 +345,9 @@ class BookKeeper:
         if live.book.crossed:
             self._counters.crossed += 1
             return
-        live.ts, live.last = live.ts or snapshot.ts, max(live.last, snapshot.last)
+        # Some snapshots have no time: they are as new as the updates that they hold already.
+        live.ts = max(live.ts, snapshot.ts, *(update.ts for update in waiting[-1:]))
+        live.last = max(live.last, snapshot.last)
         live.changed = True
         self._settled(live)
         self._see_best(live)
@@ -340,10 +355,6 @@ class BookKeeper:
     def _in_base(self, symbol: str, levels: list[Level]) -> list[Level]:
         base = self._venue.base_size
         return [(price, base(symbol, size, price)) for price, size in levels]
-
-    def feeds(self) -> list[Feed]:
-        """The streams of these books."""
-        return [self._feeds.get(Channel.BOOK, symbol) for symbol in self._books]
 
 
 def _json(levels: list[Level]) -> str:

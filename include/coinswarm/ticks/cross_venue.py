@@ -34,6 +34,7 @@ _BLOCK_MS = 250
 _MOST_ENTRIES = 500
 _SKEW_SECONDS = 300
 _REPEAT_MS = 1000
+_PERPETUAL = "-PERP"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,8 @@ def edges(tops: Sequence[Top], fees_bps: Mapping[str, float], least_net_bps: flo
             if buy is sell or buy.venue not in fees_bps or sell.venue not in fees_bps or sell.bid <= buy.ask:
                 continue
             gross = (sell.bid - buy.ask) / buy.ask * _BPS
-            net = gross - Decimal(str(fees_bps[buy.venue])) - Decimal(str(fees_bps[sell.venue]))
+            # Each fee is a share of its own side's price; all is in bps of what is paid.
+            net = gross - Decimal(str(fees_bps[buy.venue])) - Decimal(str(fees_bps[sell.venue])) * sell.bid / buy.ask
             if net >= Decimal(str(least_net_bps)):
                 found.append(Edge(buy, sell, rounded(gross), rounded(net)))
     return found
@@ -126,7 +128,7 @@ def read_top(fields: Mapping[str, str]) -> Top | None:
         top = Top(fields["venue"], Decimal(bids[0][0]), Decimal(asks[0][0]), int(fields["ts"]), int(fields["recv"]))
     except (KeyError, IndexError, TypeError, ValueError, InvalidOperation):
         return None
-    return top if top.bid > 0 and top.ask > 0 else None
+    return top if top.bid > 0 and top.ask > 0 and top.ts > 0 else None
 
 
 class CrossVenue:
@@ -144,6 +146,7 @@ class CrossVenue:
         self._written_ms: dict[str, int] = {}
         self._alerted_ms: dict[tuple[str, str, str], int] = {}
         self._connected = False
+        self._paused = False
 
     @property
     def warm(self) -> bool:
@@ -154,13 +157,16 @@ class CrossVenue:
         """Nothing was held back: books are states."""
 
     def pause(self, paused: bool) -> None:
-        """Reading costs Redis nothing worth sparing; only what changed last is written."""
+        """Go on reading, as that costs nothing worth sparing; what is the newest then is written afterwards."""
+        self._paused = paused
 
     def tick(self, now_ms: int) -> None:
         """Nothing to look after."""
 
     def turn(self, now_ms: int) -> None:
         """Write what has changed."""
+        if self._paused:
+            return
         pause = self._settings.book_seconds * 1000
         for symbol in [one for one in self._touched if now_ms - self._written_ms.get(one, 0) >= pause]:
             self._touched.discard(symbol)
@@ -180,7 +186,7 @@ class CrossVenue:
                 failures += 1
                 self._connected = False
                 self._host.session_changed("cross_venue", str(error))
-                await asyncio.sleep(min(0.1 * 2**failures, 5.0) * random.uniform(0.5, 1.0))
+                await asyncio.sleep(min(0.1 * 2 ** min(failures, 10), 5.0) * random.uniform(0.5, 1.0))
             finally:
                 link.close()
 
@@ -245,7 +251,9 @@ class CrossVenue:
             "recv": str(now_ms),
         }
         self._feeds.write_other(f"cross_venue:{symbol}", fields, f"latest:cross_venue:all:{symbol}")
-        for edge in edges(tops, self._settings.taker_fee_bps, self._settings.arbitrage_edge_bps):
+        settings = self._settings
+        fees = settings.perpetual_taker_fee_bps if symbol.endswith(_PERPETUAL) else settings.taker_fee_bps
+        for edge in edges(tops, fees, settings.arbitrage_edge_bps):
             self._alert(symbol, edge, now_ms)
 
     def _alert(self, symbol: str, edge: Edge, now_ms: int) -> None:

@@ -6,7 +6,8 @@ The loop of `Feeds.take` is the hot path: a trade takes about a microsecond from
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from coinswarm.ticks import verdicts
@@ -35,6 +36,7 @@ STREAMS_KEY = "ticks:streams"
 ARCHIVED = (Channel.TRADES, Channel.LIQUIDATIONS, Channel.BOOK)
 _ADHOC_QUIET_SECONDS = 0.0
 _SPOILT_MS = 10_000
+_DOUBT_MS = 1_000
 _HOLES = (GapReason.SEQUENCE, GapReason.MALFORMED)
 """Gaps on a connection that went on: once their numbers have come late, nothing is doubtful any more."""
 
@@ -59,19 +61,21 @@ def stream_key(channel: Channel, symbol: str) -> str:
 class Feed:
     """State of one stream of one venue."""
 
-    __slots__ = ("channel", "fields", "heard_ms", "key", "minutes", "proof", "quiet_ms", "symbol", "venue")
+    __slots__ = ("channel", "fields", "heard_ms", "key", "lag_ms", "minutes", "proof", "symbol", "told_fields", "venue")
 
     def __init__(self, venue: str, stream: Stream) -> None:
         self.venue = venue
         self.channel = stream.channel
         self.symbol = stream.symbol
         self.proof = stream.proof
-        self.quiet_ms = int(stream.quiet_seconds * 1000)
         self.key = stream_key(stream.channel, stream.symbol)
         self.minutes = Minutes(stream.proof)
         self.heard_ms = 0
+        self.lag_ms = 0
+        """How late the newest event came."""
         self.fields: dict[str, str] | None = None
         """Newest fields that are not in the `latest` hash yet."""
+        self.told_fields: dict[str, str] = {}
 
     @property
     def name(self) -> str:
@@ -86,14 +90,17 @@ class Feed:
     def latest(self) -> dict[str, str] | None:
         """Newest fields since the last call."""
         fields, self.fields = self.fields, None
+        self.told_fields = fields or {}
         return fields
 
     def repeat_latest(self) -> None:
         """The hash was not written."""
+        if self.told_fields:
+            self.fields = self.told_fields | (self.fields or {})
 
     def traded_ms(self, since_ms: int) -> int:
-        """From when on something may be missing, if nothing came since a moment of our clock."""
-        return since_ms
+        """From when on something may be missing, if nothing came since a moment of our clock: by the venue's clock."""
+        return since_ms - max(self.lag_ms, 0)
 
     def proven_to(self) -> int:
         """All minutes that ended before are proven, if the chain held."""
@@ -188,10 +195,10 @@ class TradeFeed(Feed):
 class FeedCounters:
     """What came in, by kind, and what was not passed on."""
 
-    __slots__ = ("books", "coalesced", "duplicates", "holes", "liquidations", "others", "rejects", "trades_missing")
+    __slots__ = ("coalesced", "duplicates", "holes", "liquidations", "others", "rejects", "trades_missing")
 
     def __init__(self) -> None:
-        self.books = self.coalesced = self.duplicates = self.holes = 0
+        self.coalesced = self.duplicates = self.holes = 0
         self.liquidations = self.others = self.rejects = self.trades_missing = 0
 
 
@@ -218,6 +225,7 @@ class Feeds:
         self.other_keys: set[str] = set()
         self._new_others: list[str] = []
         self._options: dict[str, int] = {}
+        self._doubtful: dict[Feed, int] = {}
         self._liquidations: dict[str, Recent] = {}
         self._handlers: dict[type, Callable[[Any, int], None]] = {
             Liquidation: self._liquidation,
@@ -339,13 +347,17 @@ class Feeds:
             self.other_keys.add(key)
             self._new_others.append(key)
         self.counters.others += 1
-        self._writer.pending += (entry(key, fields), _hash(latest_key, fields))
-        if self._writer.idle:
-            self._writer.kick()
+        writer = self._writer
+        writer.pending += (entry(key, fields), _hash(latest_key, fields))
+        if writer.idle:
+            writer.kick()
+        elif len(writer.pending) >= self._most:
+            writer.seal()
 
     def heard(self, feed: Feed, ts: int, recv_ms: int) -> None:
         """Count an event of a stream, whether or not it is written."""
         feed.heard_ms = recv_ms
+        feed.lag_ms = recv_ms - ts if ts else 0
         feed.minutes.roll(ts or recv_ms, recv_ms)
 
     def _liquidation(self, event: Liquidation, recv_ms: int) -> None:
@@ -378,7 +390,11 @@ class Feeds:
             fields["next_ts"] = str(event.next_ts)
         if event.interval_hours >= 0:
             fields["interval_hours"] = str(event.interval_hours)
+        feed = self.get(Channel.FUNDING, event.symbol)
+        # A delta leaves out what did not change: what the hash does not have yet stays.
+        waiting = feed.fields or {}
         self._other(Channel.FUNDING, event.symbol, fields, event.ts, recv_ms)
+        feed.fields = waiting | (feed.fields or {})
 
     def _open_interest(self, event: OpenInterest, recv_ms: int) -> None:
         fields = {"venue": self.venue, "base": event.base}
@@ -416,8 +432,18 @@ class Feeds:
 
     # Beginning, interruptions, end
 
-    def seed(self, cursor: Cursor, now_ms: int, *, handed_over: bool) -> None:
-        """Go on where the writer before left off, and open gaps for the time since, unless it handed over to us."""
+    def seed(
+        self,
+        cursor: Cursor,
+        now_ms: int,
+        *,
+        handed_over: bool,
+        judged: Mapping[tuple[str, str], int] = MappingProxyType({}),
+    ) -> None:
+        """Go on where the writer before left off, and open gaps for the time since, unless it handed over to us.
+
+        Where Redis knows of none, `judged` says up to when streams (symbol, channel) have verdicts.
+        """
         open_minutes = verdicts.load(cursor.minutes)
         for feed in self:
             feed.heard_ms = now_ms
@@ -427,10 +453,11 @@ class Feeds:
             if handed_over:
                 feed.minutes.begin(now_ms)
                 continue
-            if cursor.known and cursor.at_ms:
+            left_ms = cursor.at_ms if cursor.known else judged.get((feed.symbol, feed.channel.value), 0)
+            if left_ms:
                 reason = GapReason.DISCONNECT if cursor.released else GapReason.CRASH
-                feed.minutes.begin(cursor.at_ms)
-                self.interrupted(feed, reason, min(cursor.at_ms, now_ms), stopped=cursor.released)
+                feed.minutes.begin(left_ms)
+                self.interrupted(feed, reason, min(left_ms, now_ms), stopped=cursor.released)
             else:
                 feed.minutes.begin(now_ms)
                 feed.minutes.flag(now_ms, now_ms, Trouble.PARTIAL)
@@ -443,6 +470,29 @@ class Feeds:
         self._gaps.begin(self.venue, feed.symbol, feed.channel.value, reason, at_ms, **detail)
         if isinstance(feed, TradeFeed) and feed.proof is Proof.SEQUENCE:
             feed.check = self._first_again(feed)
+        elif feed.channel is Channel.BOOK and (trades := self.trades.get(feed.symbol)) is not None:
+            trades.flow = None
+
+    def doubtful(self, feed: Feed, reason: GapReason, from_ms: int, now_ms: int, **detail: Any) -> None:
+        """Something of a stream that goes on was lost, and maybe more soon: one gap until a second brings no more."""
+        if feed not in self._doubtful:
+            self._gaps.begin(self.venue, feed.symbol, feed.channel.value, reason, feed.traded_ms(from_ms), **detail)
+        self._doubtful[feed] = now_ms
+
+    def rejected(self, errors: Mapping[str, str], from_ms: int, now_ms: int) -> None:
+        """Redis did not take entries of these keys, none of which is older than `from_ms`: they are not written."""
+        for feed in self:
+            if (error := errors.get(feed.key)) is not None:
+                feed.minutes.flag(min(from_ms, now_ms), now_ms, Trouble.REDIS)
+                self.doubtful(feed, GapReason.REDIS, from_ms, now_ms, rejected=error[:200])
+
+    def _end_doubts(self, now_ms: int) -> None:
+        for feed, at_ms in list(self._doubtful.items()):
+            if now_ms - at_ms >= _DOUBT_MS:
+                del self._doubtful[feed]
+                # A stream that has stopped meanwhile is told of when it resumes.
+                if feed.minutes.down_since is None:
+                    self._gaps.end(self.venue, feed.symbol, feed.channel.value, at_ms, None, numbered=False)
 
     def resumed(self, feed: Feed, now_ms: int) -> None:
         """The stream is there again; what is missing of numbered trades, the next of them tells."""
@@ -454,6 +504,7 @@ class Feeds:
 
     def _first_again(self, feed: TradeFeed) -> Callable[[int, int], Seen]:
         def check(first: int, last: int) -> Seen:
+            known = feed.continuity.last >= 0
             seen = feed.continuity.check(first, last)
             if seen is DUPLICATE:
                 return seen
@@ -465,7 +516,8 @@ class Feeds:
                 self.counters.trades_missing += hole.size
                 # A hole lies between two trades, and the one before may have been late.
                 feed.minutes.flag(min(feed.last_ts or now_ms, now_ms), now_ms, Trouble.HOLE, gaps=1)
-            self._gaps.end(self.venue, feed.symbol, feed.channel.value, now_ms, hole, numbered=True)
+            # The first number of all says nothing of what came before.
+            self._gaps.end(self.venue, feed.symbol, feed.channel.value, now_ms, hole, numbered=known)
             return NEW
 
         return check
@@ -544,11 +596,15 @@ class Feeds:
 
     def verdicts(self, now_ms: int) -> list[MinuteVerdict]:
         """Verdicts that are due; also looks whether missing numbers have come late."""
+        self._end_doubts(now_ms)
         rows = []
         for feed in self:
             if isinstance(feed, TradeFeed) and feed.continuity.filled != feed.filled:
                 feed.filled = feed.continuity.filled
-                for gap in self._gaps.fill(self.venue, feed.symbol, feed.continuity.holes):
+                dropped = feed.continuity.take_dropped()
+                closed = self._gaps.fill(self.venue, feed.symbol, (*feed.continuity.holes, *dropped))
+                self._gaps.give_up(self.venue, feed.symbol, dropped)
+                for gap in closed:
                     if gap.reason in _HOLES and gap.closed_ms is not None:
                         for minutes in self._proven_by(feed):
                             minutes.healed(gap.opened_ms, gap.closed_ms)

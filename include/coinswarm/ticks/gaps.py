@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from coinswarm.ticks.integrity import Hole
+from coinswarm.ticks.model import Channel
 
 
 class GapReason(StrEnum):
@@ -75,10 +76,6 @@ class Gaps:
             self._running[key] = self._told(Gap(uuid4(), 1, *key, reason, at_ms, detail=detail))
             self.opened += 1
 
-    def running(self, venue: str, symbol: str, channel: str) -> bool:
-        """Whether the stream has stopped."""
-        return (venue, symbol, channel) in self._running
-
     def end(self, venue: str, symbol: str, channel: str, at_ms: int, hole: Hole | None, *, numbered: bool) -> None:
         """The stream goes on. A numbered one says by its next event what is missing: `hole`, or nothing at all."""
         gap = self._running.pop((venue, symbol, channel), None)
@@ -120,6 +117,21 @@ class Gaps:
             (kept if missing else closed).append(gap)
         self._holes[venue, symbol] = kept
         return closed
+
+    def give_up(self, venue: str, symbol: str, dropped: Iterable[Hole]) -> None:
+        """Nobody will know whether these holes are filled: their gaps stay as they are."""
+        for hole in dropped:
+            self._holes[venue, symbol] = [
+                gap
+                for gap in self._holes.get((venue, symbol), ())
+                if int(gap.last_missing or -1) < hole.first_missing or int(gap.first_missing or 0) > hole.last_missing
+            ]
+
+    def end_all(self, at_ms: int) -> None:
+        """A successor goes on, and does not know of them; of numbered trades the archive finds the end."""
+        for venue, symbol, channel in list(self._running):
+            if channel != Channel.TRADES.value:
+                self.end(venue, symbol, channel, at_ms, None, numbered=False)
 
     @property
     def open(self) -> int:

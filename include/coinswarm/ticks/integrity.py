@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Iterable
 from enum import Enum
 from typing import NamedTuple
 
@@ -48,14 +47,15 @@ class Continuity:
     Where a venue begins to count anew, so does this, and `restarts` counts it.
     """
 
-    __slots__ = ("_floor", "_holes", "_next", "filled", "restarts")
+    __slots__ = ("_dropped", "_floor", "_holes", "_next", "filled", "restarts")
 
-    def __init__(self, seen_to: int | None = None, holes: Iterable[Hole] = ()) -> None:
-        """`seen_to` is the last number that another one saw, who missed `holes`: -1 if counting begins at 0."""
+    def __init__(self, seen_to: int | None = None) -> None:
+        """`seen_to` is the last number that another one saw: -1 if counting begins at 0."""
         # No number follows -1, so the first one takes the long way.
         self._next = -1 if seen_to is None else seen_to + 1
         self._floor = 0
-        self._holes = sorted(holes)
+        self._holes: list[Hole] = []
+        self._dropped: list[Hole] = []
         self.filled = 0
         self.restarts = 0
 
@@ -93,7 +93,7 @@ class Continuity:
         if filled:
             return NEW
         if expected - last > REWIND:
-            self._holes.clear()
+            self._drop(len(self._holes))
             self._floor, self._next = first, last + 1
             self.restarts += 1
             return NEW
@@ -103,7 +103,17 @@ class Continuity:
         self._holes.append(hole)
         if len(self._holes) > MAX_HOLES:
             # What is forgotten is not taken for seen.
-            self._floor = self._holes.pop(0).last_missing + 1
+            self._floor = self._holes[0].last_missing + 1
+            self._drop(1)
+
+    def _drop(self, count: int) -> None:
+        self._dropped = [*self._dropped, *self._holes[:count]][-MAX_HOLES:]
+        del self._holes[:count]
+
+    def take_dropped(self) -> list[Hole]:
+        """Holes that are not watched any more, since the last call: whether they are filled nobody will know."""
+        dropped, self._dropped = self._dropped, []
+        return dropped
 
     def _fill(self, first: int, last: int) -> int:
         """Take the numbers out of the holes; how many were in one."""
@@ -127,7 +137,8 @@ class Continuity:
             at += len(rest)
         self.filled += filled
         if len(holes) > MAX_HOLES:
-            self._floor = holes.pop(0).last_missing + 1
+            self._floor = holes[0].last_missing + 1
+            self._drop(1)
         return filled
 
 

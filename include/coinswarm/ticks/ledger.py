@@ -19,7 +19,7 @@ from coinswarm.connections import Connection
 from coinswarm.errors import CoinswarmError
 from coinswarm.storage.database import Session, connect
 from coinswarm.ticks.gaps import Gap
-from coinswarm.ticks.verdicts import MinuteVerdict
+from coinswarm.ticks.verdicts import MINUTE_MS, MinuteVerdict
 
 LIMIT = 20_000
 _BATCH = 500
@@ -35,6 +35,14 @@ _GAP = """INSERT INTO ops.stream_gaps (gap_id, revision, venue, symbol, channel,
 _VERDICT = """INSERT INTO ops.stream_verdicts
     (venue, symbol, channel, minute, verdict, events, gaps, detail, session_id)
     VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)"""
+
+_JUDGED = """SELECT stream.symbol, stream.channel, judged.minute
+    FROM unnest(%s::text[], %s::text[]) AS stream (symbol, channel)
+    CROSS JOIN LATERAL (
+        SELECT max(minute) AS minute FROM ops.stream_verdicts
+        WHERE venue = %s AND symbol = stream.symbol AND channel = stream.channel
+    ) AS judged
+    WHERE judged.minute IS NOT NULL"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +174,19 @@ class Ledger:
                 self._session_id,
             ),
         )
+
+    def judged_to(self, venue: str, streams: Sequence[tuple[str, str]]) -> dict[tuple[str, str], int]:
+        """Up to when streams (symbol, channel) have verdicts, in milliseconds; blocks, and is empty if that fails."""
+        if self._connection is None:
+            return {}
+        symbols, channels = [symbol for symbol, _ in streams], [channel for _, channel in streams]
+        try:
+            with connect(self._connection) as session:
+                rows = session.execute(_JUDGED, (symbols, channels, venue)).fetchall()
+        except (psycopg.Error, CoinswarmError) as error:
+            _log.warning("tick ledger: %s", error)
+            return {}
+        return {(symbol, channel): int(minute.timestamp() * 1000) + MINUTE_MS for symbol, channel, minute in rows}
 
     def close(self, seconds: float) -> bool:
         """Write what waits, for at most so long; blocks. False if something was not written."""

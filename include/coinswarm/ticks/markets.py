@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable
 from decimal import Decimal
 
-from coinswarm.registry import Instrument, InstrumentKind
+from coinswarm.registry import Instrument
 from coinswarm.ticks.exact import product, quotient
 
 _OPEN_LIMIT = 10_000
@@ -71,8 +71,3 @@ class OpenMarkets(Markets):
             raise KeyError(venue_symbol)
         market = self[venue_symbol] = Market(None, venue_symbol)
         return market
-
-
-def derivatives(instruments: Iterable[Instrument]) -> tuple[Instrument, ...]:
-    """Those that have funding and open interest."""
-    return tuple(i for i in instruments if i.kind in (InstrumentKind.PERPETUAL, InstrumentKind.FUTURE))

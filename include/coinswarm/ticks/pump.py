@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import socket
@@ -14,6 +15,8 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Protocol
 from uuid import uuid4
+
+import hiredis
 
 from coinswarm.connections import Connection, Resolver
 from coinswarm.connections import resolve as resolve_connection
@@ -34,7 +37,6 @@ from coinswarm.ticks.session import Session, SessionCounters
 from coinswarm.ticks.settings import TickSettings
 from coinswarm.ticks.shards import CROSS_VENUE, check_shard, connections_of
 from coinswarm.ticks.trimming import Trimming
-from coinswarm.ticks.verdicts import Trouble
 from coinswarm.ticks.writer import LeaseLost, Upkeep, Writer
 
 MALFORMED_KEY = "ticks:malformed"
@@ -253,11 +255,15 @@ class Pump:
         return Upkeep(inside, (*self._feeds.key_commands(), *self._trimming.commands()))
 
     def upkeep_done(self, upkeep: Upkeep, replies: Replies | None) -> None:
-        """Replies to trimming."""
+        """Replies to new keys and to trimming."""
         if replies is None:
             self._feeds.repeat_latest()
             self._feeds.repeat_keys()
         else:
+            keys = replies[: len(replies) - self._trimming.sent]
+            # Full, for instance. That the archive has its group already is no failure.
+            if any(isinstance(one, hiredis.ReplyError) and not str(one).startswith("BUSYGROUP") for one in keys):
+                self._feeds.repeat_keys()
             self._trimming.done(replies)
 
     def granted(self, cursor: Cursor, token: int) -> None:
@@ -270,9 +276,10 @@ class Pump:
         await seed_recent(self._feeds, self._redis, self._settings)
         for name, text in (await kept_gaps(self.shard, self._redis, self._settings)).items():
             self._ledger.repeat(GapNote(name, text))
+        judged = {} if cursor.known else await self._judged()
         now_ms = time.time_ns() // 1_000_000
         handed_over = cursor.released and self._writer.overlaps and self._warm
-        self._feeds.seed(cursor, now_ms, handed_over=handed_over)
+        self._feeds.seed(cursor, now_ms, handed_over=handed_over, judged=judged)
         self.writing = True
         for part in self._parts:
             part.activate()
@@ -281,18 +288,26 @@ class Pump:
         if self._problems:
             self._judge_problems()
 
+    async def _judged(self) -> dict[tuple[str, str], int]:
+        """Redis knows of nobody before us: either there was nobody, or it has lost all it had while no pump ran."""
+        streams = [(feed.symbol, feed.channel.value) for feed in self._feeds]
+        asking = asyncio.get_running_loop().run_in_executor(None, self._ledger.judged_to, self._feeds.venue, streams)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.connect_timeout_seconds):
+                return await asking
+        return {}
+
     def forgotten(self, cursor: Cursor) -> None:
         """Redis has lost what it had acknowledged."""
         _log.error("tick pump %s: Redis lost entries after flush %r", self.shard, cursor.flush)
         self._feeds.forgotten(cursor, self._writer.applied, time.time_ns() // 1_000_000)
 
-    def rejected(self, errors: list[str]) -> None:
+    def rejected(self, errors: Mapping[str, str], count: int, from_ms: int) -> None:
         """Redis did not take single entries."""
-        self._feeds.counters.rejects += len(errors)
-        now_ms = time.time_ns() // 1_000_000
-        for feed in self._feeds:
-            feed.minutes.flag(now_ms, now_ms, Trouble.REDIS)
-        self._warn(f"Redis rejects entries: {errors[0]}")
+        self._feeds.counters.rejects += count
+        self._feeds.rejected(errors, from_ms, time.time_ns() // 1_000_000)
+        key, error = next(iter(errors.items()))
+        self._warn(f"Redis rejects entries of {key}: {error}")
 
     def wished(self, owner: str) -> None:
         """A successor is ready."""
@@ -405,10 +420,6 @@ class Pump:
         found["unknown"] = sum(counts.unknown.values())
         return found
 
-    def unknown_kinds(self) -> dict[str, int]:
-        """Messages of kinds that are not ours, by kind."""
-        return dict(self._counters.unknown)
-
     def _problem(self, name: str, problem: str) -> None:
         if problem:
             self._problems.setdefault(name, problem)
@@ -472,16 +483,20 @@ class Pump:
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
-        if was_writing and state != "lease_lost":
-            await self._write_the_rest()
-        self.writing = False
-        writer_task.cancel()
-        await asyncio.gather(writer_task, return_exceptions=True)
-        self._record(state, reason)
-        await asyncio.get_running_loop().run_in_executor(None, self._ledger.close, _CLOSE_SECONDS)
-        if self._rest is not None:
-            self._rest.close()
-        self._stopped.set()
+        try:
+            if was_writing and state != "lease_lost":
+                if state == "handed_over":
+                    self._gaps.end_all(time.time_ns() // 1_000_000)
+                await self._write_the_rest()
+            self.writing = False
+            writer_task.cancel()
+            await asyncio.gather(writer_task, return_exceptions=True)
+            self._record(state, reason)
+            await asyncio.get_running_loop().run_in_executor(None, self._ledger.close, _CLOSE_SECONDS)
+            if self._rest is not None:
+                self._rest.close()
+        finally:
+            self._stopped.set()
 
     async def _write_the_rest(self) -> None:
         open_minutes = verdicts.dump((feed.name, feed.minutes) for feed in self._feeds)

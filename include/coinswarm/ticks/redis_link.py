@@ -31,16 +31,18 @@ class RedisLink(asyncio.Protocol):
         self._replies: Replies = []
         self._missing = 0
         self._done: Callable[[Replies], None] | None = None
+        self._patience: float | None = None
         self.errors = 0
         """How many replies were errors, nested ones included: saves looking at each."""
         self.lost = asyncio.Event()
 
     async def open(self, connection: Connection, name: str, seconds: float) -> None:
-        """Connect and log in.
+        """Connect and log in; no later answer may take longer than `seconds` either.
 
         Raises:
             RedisFailure: it did not work in time; the message holds no password.
         """
+        self._patience = seconds
         secure = ssl.create_default_context() if connection.extra.get("ssl") else None
         where = f"{connection.conn_id} ({connection.host}:{connection.port or 6379})"
         try:
@@ -64,11 +66,6 @@ class RedisLink(asyncio.Protocol):
                 self.close()
                 raise RedisFailure(f"{where}: {reply}")
 
-    @property
-    def busy(self) -> bool:
-        """True while replies are missing."""
-        return self._missing > 0
-
     def send(self, payload: bytes, replies: int, done: Callable[[Replies], None]) -> None:
         """Write a request; `done` is called with its replies, or never if the connection breaks before."""
         if self._missing:
@@ -79,20 +76,22 @@ class RedisLink(asyncio.Protocol):
         self._transport.write(payload)
 
     async def ask(self, payload: bytes, replies: int) -> Replies:
-        """As `send`, waiting for the replies.
+        """As `send`, waiting for the replies, as long as for the connection.
 
         Raises:
-            RedisFailure: the connection broke.
+            RedisFailure: the connection broke, or no reply came in time.
         """
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self.send(payload, replies, lambda got: None if answer.done() else answer.set_result(got))
         lost: asyncio.Future[Any] = asyncio.ensure_future(self.lost.wait())
         try:
-            await asyncio.wait((answer, lost), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((answer, lost), timeout=self._patience, return_when=asyncio.FIRST_COMPLETED)
         finally:
             lost.cancel()
         if not answer.done():
-            raise RedisFailure("the connection to Redis broke")
+            broke = self.lost.is_set()
+            self.close()
+            raise RedisFailure("the connection to Redis broke" if broke else "Redis does not answer")
         got: Replies = answer.result()
         return got
 

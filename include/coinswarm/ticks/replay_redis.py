@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -138,6 +138,7 @@ class _Replay:
     connection: Connection
     database: int
     in_charge: bool = True
+    writing: bool = True
     gaps: list[Gap] = field(default_factory=list)
     writer: Writer = field(init=False)
     feeds: Feeds = field(init=False)
@@ -264,8 +265,9 @@ class _Replay:
     def forgotten(self, cursor: Cursor) -> None:
         """A replay can be done again."""
 
-    def rejected(self, errors: list[str]) -> None:
-        self._problem = f"Redis rejects entries: {errors[0]}"
+    def rejected(self, errors: Mapping[str, str], count: int, from_ms: int) -> None:
+        key, error = next(iter(errors.items()))
+        self._problem = f"Redis rejects entries of {key}: {error}"
 
     def wished(self, owner: str) -> None:
         """Another replay of the same venue waits its turn."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
+import hiredis
+
 from coinswarm.ticks.model import Trade
 
 Encoder = Callable[[Trade, str], str]
@@ -30,6 +32,16 @@ def command(*parts: str | int) -> str:
 def wire(commands: Iterable[str]) -> bytes:
     """What goes to the socket."""
     return "".join(commands).encode("latin-1")
+
+
+def unwired(payload: bytes) -> list[list[str]]:
+    """Arguments of each command in what `wire` made."""
+    reader = hiredis.Reader()
+    reader.feed(payload)
+    found = []
+    while (one := reader.gets()) is not False:
+        found.append([part.decode("utf-8", "replace") for part in one])
+    return found
 
 
 def entry(key: str, fields: Mapping[str, str]) -> str:

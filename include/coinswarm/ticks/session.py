@@ -31,6 +31,7 @@ from coinswarm.ticks.model import (
     BookUpdate,
     Channel,
     Event,
+    Funding,
     Goodbye,
     Heartbeat,
     Liquidation,
@@ -43,7 +44,7 @@ from coinswarm.ticks.model import (
 from coinswarm.ticks.model import (
     Sequence as FrameNumber,
 )
-from coinswarm.ticks.protocol import Venue
+from coinswarm.ticks.protocol import Proof, Venue
 from coinswarm.ticks.rest import Rest
 from coinswarm.ticks.settings import TickSettings
 from coinswarm.ticks.verdicts import Trouble
@@ -51,8 +52,8 @@ from coinswarm.ticks.verdicts import Trouble
 MAX_FRAME_BYTES = 32 << 20
 _PING_SECONDS = 25.0
 _SILENT_SOCKET_SECONDS = 60.0
-_BURST = 4
-_SPACING_SECONDS = 0.25
+# Coinbase allows eight messages a second from one address, and three connections of ours greet it at the same time.
+_SPACING_SECONDS = 0.5
 _UNKNOWN_KINDS = 100
 _BRACKETS = b"{["
 _NO_BOOK = "no book: "
@@ -62,12 +63,12 @@ _log = logging.getLogger(__name__)
 class SessionCounters:
     """Of one shard."""
 
-    __slots__ = ("acks", "bytes", "connects", "failures", "frames", "frozen", "heartbeats", "lost_frames", "malformed",
-                 "refused", "rollovers", "unknown")  # fmt: skip
+    __slots__ = ("acks", "connects", "failures", "frames", "frozen", "heartbeats", "lost_frames", "malformed",
+                 "rollovers", "subscriptions_refused", "unknown")  # fmt: skip
 
     def __init__(self) -> None:
-        self.acks = self.bytes = self.connects = self.failures = self.frames = self.frozen = self.heartbeats = 0
-        self.lost_frames = self.malformed = self.refused = self.rollovers = 0
+        self.acks = self.connects = self.failures = self.frames = self.frozen = self.heartbeats = 0
+        self.lost_frames = self.malformed = self.rollovers = self.subscriptions_refused = 0
         self.unknown: dict[str, int] = {}
 
 
@@ -109,7 +110,8 @@ class Link(WSListener):
         self.in_charge = False
         self.goodbye = ""
         self.why_closed = ""
-        self.heard_at = time.monotonic()
+        self.heard_ms = time.time_ns() // 1_000_000
+        """When it last gave a sign of life that is no event, by our clock: that goes on while a machine sleeps."""
         self.traded: set[str] = set()
         self.books = BookKeeper(session.venue, session.feeds, session.settings, self, session.books)
         self.transport: WSTransport | None = None
@@ -140,8 +142,13 @@ class Link(WSListener):
                 return
             payload = assembled
         # All frames of one reading were received at the same time.
-        recv_ms = self._recv_ms or time.time_ns() // 1_000_000
-        self._recv_ms = 0 if frame.last_in_buffer else recv_ms
+        recv_ms = self._recv_ms
+        if not recv_ms:
+            recv_ms = time.time_ns() // 1_000_000
+            if not frame.last_in_buffer:
+                # The last one may be a control frame, which does not come by here.
+                self._recv_ms = recv_ms
+                asyncio.get_running_loop().call_soon(self._end_of_reading)
         self.frames += 1
         try:
             events = self._decode(payload)
@@ -154,6 +161,9 @@ class Link(WSListener):
             self._session.malformed(self, payload, f"{type(error).__name__}: {error}")
             return
         self._take(self, events, recv_ms)
+
+    def _end_of_reading(self) -> None:
+        self._recv_ms = 0
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         """The socket is gone."""
@@ -171,7 +181,7 @@ class Link(WSListener):
                 self.transport.disconnect()
             return None
         if kind not in (WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.CONTINUATION):
-            self.heard_at = time.monotonic()
+            self.heard_ms = time.time_ns() // 1_000_000
             return None
         self._parts.append(payload)
         if sum(map(len, self._parts)) > MAX_FRAME_BYTES:
@@ -190,7 +200,7 @@ class Link(WSListener):
 
     def control(self, event: Event) -> None:
         """An event that is about the connection."""
-        self.heard_at = time.monotonic()
+        self.heard_ms = time.time_ns() // 1_000_000
         if isinstance(event, Heartbeat):
             self._counters.heartbeats += 1
         elif isinstance(event, FrameNumber):
@@ -280,8 +290,8 @@ class Link(WSListener):
                 self._held.append((event, recv_ms))
         self._fresh = False
 
-    def take_charge(self) -> None:
-        """From here on its events are written, beginning with those that it held."""
+    def take_charge(self, *, replaces: bool = False) -> None:
+        """From here on its events are written, beginning with those that it held; or it replaces the one in charge."""
         feeds = self._session.feeds
         self.in_charge = True
         held, self._held = self._held, deque()
@@ -290,11 +300,12 @@ class Link(WSListener):
             for index, (event, _) in enumerate(held)
         }
         for index, (event, recv_ms) in enumerate(held):
-            # Of states only the newest says something; it may have been written by the one before us.
+            # Of states only the newest says something; it may have been written by the one before us. Some venues give
+            # changes of a funding rate only.
             name = getattr(event, "symbol", "") or getattr(event, "asset", "")
-            if isinstance(event, Trade | Liquidation) or last[type(event), name] == index:
+            if isinstance(event, Trade | Liquidation | Funding) or last[type(event), name] == index:
                 feeds.take(self, (event,), recv_ms)
-        self.books.in_charge(time.time_ns() // 1_000_000)
+        self.books.in_charge(time.time_ns() // 1_000_000, replaces=replaces)
         if self._fresh:
             self._take = _take_first
         else:
@@ -368,6 +379,7 @@ class Session:
     async def run(self) -> None:
         """Stay connected until cancelled."""
         link: Link | None = None
+        short = 0  # sockets in a row that did not last
         try:
             while True:
                 if link is None:
@@ -380,13 +392,19 @@ class Session:
                 if successor is None:
                     self._went_down(link)
                     self.link = None
+                    short = short + 1 if link.age < self.settings.reconnect_longest_seconds else 0
+                    if short:
+                        await asyncio.sleep(self._back_off(short))
                 else:
                     self.counters.rollovers += 1
+                    if link.closed.is_set() and not successor.warm:
+                        self._went_down(link)  # nobody heard what came in between
                     link.retire()
                     self.link, self._successor = successor, None
                     if self._host.writing:
-                        successor.take_charge()
+                        successor.take_charge(replaces=True)
                     link.close("replaced")
+                    self._well()
                 link = successor
         finally:
             for one in (self.link, self._successor):
@@ -421,6 +439,9 @@ class Session:
             self._flows.clear()
         else:
             self._flows.set()
+            # It was us who did not listen.
+            for watch in self._watches.values():
+                watch.calm_ms = time.time_ns() // 1_000_000
         for link in (self.link, self._successor):
             if link is not None:
                 link.pause(paused)
@@ -463,7 +484,7 @@ class Session:
 
     async def _greet(self, link: Link) -> None:
         for number, frame in enumerate(self.venue.subscribe()):
-            if number >= _BURST:
+            if number:
                 await asyncio.sleep(_SPACING_SECONDS)
             if link.closed.is_set():
                 return
@@ -518,10 +539,15 @@ class Session:
         self._ill(link.why_closed)
         if was_in_charge:
             now_ms = time.time_ns() // 1_000_000
+            # A stream may be quiet for hours: what it last heard bounds the hole only if that was within a minute of
+            # the socket's own last sign of life.
+            alive_ms = min(self._alive_ms(link), now_ms - 60_000)
             for feed in self.own_feeds():
-                # What came last is the last that is known to have come.
                 since = min(feed.heard_ms or now_ms, now_ms)
-                self.feeds.interrupted(feed, reason, max(since, now_ms - 60_000), why=link.why_closed)
+                self.feeds.interrupted(feed, reason, max(since, alive_ms), why=link.why_closed)
+
+    def _alive_ms(self, link: Link) -> int:
+        return max(link.heard_ms, *(feed.heard_ms for feed in self.own_feeds()))
 
     # What the socket tells
 
@@ -538,7 +564,7 @@ class Session:
         if ack.accepted:
             self.counters.acks += 1
         else:
-            self.counters.refused += 1
+            self.counters.subscriptions_refused += 1
             self._ill(f"refused: {ack.detail}")
 
     def malformed(self, link: Link, frame: bytes, error: str) -> None:
@@ -550,6 +576,9 @@ class Session:
             self.feeds.malformed_ms = now_ms
             for feed in self.own_feeds():
                 feed.minutes.flag(now_ms, now_ms, Trouble.MALFORMED)
+                # Where there are no numbers nothing would ever tell what was in there. Of states the next one says all.
+                if feed.proof is Proof.NONE and feed.channel in (Channel.TRADES, Channel.LIQUIDATIONS):
+                    self.feeds.doubtful(feed, GapReason.MALFORMED, now_ms, now_ms, error=error[:200])
 
     def lost_frames(self, link: Link) -> None:
         """Frames of the connection are missing, and nobody knows whose."""
@@ -587,9 +616,7 @@ class Session:
         if link is None or not link.in_charge or self._paused or link.closed.is_set():
             return
         if self.settings.liveness:
-            heard_ms = max((feed.heard_ms for feed in self.own_feeds()), default=0)
-            silent = min(time.monotonic() - link.heard_at, time.time() - heard_ms / 1000)
-            if silent > _SILENT_SOCKET_SECONDS:
+            if now_ms - self._alive_ms(link) > _SILENT_SOCKET_SECONDS * 1000:
                 link.close("the socket is silent")
                 return
             for feed in self.own_feeds():

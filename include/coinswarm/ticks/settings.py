@@ -8,13 +8,14 @@ from typing import Any
 
 from coinswarm.errors import UserError
 
-# Taker fees of the lowest tier, in bps, as the venues published them in autumn 2026.
-TAKER_FEE_BPS = {"binance": 10.0, "coinbase": 60.0, "kraken": 40.0, "okx": 10.0, "bybit": 10.0, "deribit": 5.0}
+# Taker fees of the lowest tier, in bps, of spot markets and of perpetuals. Venues change them: set your own.
+SPOT_FEE_BPS = {"binance": 10.0, "coinbase": 60.0, "kraken": 40.0, "okx": 10.0, "bybit": 10.0}
+PERPETUAL_FEE_BPS = {"binance": 5.0, "kraken": 5.0, "okx": 5.0, "bybit": 5.5, "deribit": 5.0}
 
 
 @dataclass(frozen=True, slots=True)
 class TickSettings:
-    """Settings of one pump; the defaults are those of `stream_ticks`."""
+    """Settings of one pump; `stream_ticks` lingers longer, else it has these defaults."""
 
     redis_connection: str = "redis_ticks"
     ledger_connection: str = "pg_ingest"
@@ -37,7 +38,7 @@ class TickSettings:
     warm_up_seconds: float = 10.0
     """How long a successor listens at most before it asks for the lease."""
     held_events: int = 200_000
-    """Events that a successor keeps until it may write; the oldest are dropped, as the present owner writes them."""
+    """Events that a successor keeps until it may write; of more the oldest are dropped, which the owner writes."""
 
     # What stays in Redis
     retention_seconds: float = 900.0
@@ -68,7 +69,8 @@ class TickSettings:
     # Cross-venue
     stale_seconds: float = 3.0
     arbitrage_edge_bps: float = 2.0
-    taker_fee_bps: Mapping[str, float] = field(default_factory=lambda: dict(TAKER_FEE_BPS))
+    taker_fee_bps: Mapping[str, float] = field(default_factory=lambda: dict(SPOT_FEE_BPS))
+    perpetual_taker_fee_bps: Mapping[str, float] = field(default_factory=lambda: dict(PERPETUAL_FEE_BPS))
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> TickSettings:

@@ -54,6 +54,11 @@ class Trimming:
                 self._sent.append(True)
         return commands
 
+    @property
+    def sent(self) -> int:
+        """How many replies `done` will take."""
+        return len(self._sent)
+
     def done(self, replies: Replies) -> None:
         """What the trimming did."""
         sent, self._sent = self._sent, []

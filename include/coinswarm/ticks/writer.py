@@ -9,10 +9,11 @@ above a limit the sockets are not read any more.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -22,7 +23,7 @@ from coinswarm.connections import Connection
 from coinswarm.errors import CoinswarmError
 from coinswarm.ticks.lease import Cursor, Lease, grant
 from coinswarm.ticks.redis_link import RedisFailure, RedisLink, Replies
-from coinswarm.ticks.resp import command, wire
+from coinswarm.ticks.resp import command, unwired, wire
 from coinswarm.ticks.settings import TickSettings
 
 _MULTI = wire([command("MULTI")])
@@ -67,8 +68,13 @@ class WriterHost(Protocol):
         """Redis has lost flushes that it had acknowledged: this is what it still knows."""
         ...
 
-    def rejected(self, errors: list[str]) -> None:
-        """Entries of an applied flush that Redis did not take, one error each."""
+    def rejected(self, errors: Mapping[str, str], count: int, from_ms: int) -> None:
+        """Redis did not take `count` entries of an applied flush: an error of each key; none is older than that."""
+        ...
+
+    @property
+    def writing(self) -> bool:
+        """Whether entries come, which go on from the cursor of the owner before."""
         ...
 
     def wished(self, owner: str) -> None:
@@ -198,10 +204,19 @@ class Writer:
         link = self._link
         if link is None or self._flight is not None or self._pausing:
             return
+        if not self._host.writing and self._release is None:
+            # The cursor of the owner before us stays, in case that we die before it is read and what it says is told.
+            self.idle = not self._due
+            if self._due:
+                self._due = False
+                self._fly(link, None, None)
+            return
         if self._bare:
             # What Redis takes even when it is full: the lease is renewed, and trimming may make room.
             self._bare = False
-            self._fly(link, None, Upkeep(after=self._host.upkeep().after))
+            all_of_it = self._host.upkeep()
+            self._host.upkeep_done(all_of_it, None)  # what belongs into a flush waits for one
+            self._fly(link, None, Upkeep(after=all_of_it.after))
             return
         if not self._sealed:
             if self.pending or self._due or self._release is not None:
@@ -256,7 +271,7 @@ class Writer:
             self._host.upkeep_done(flight.upkeep, replies[flight.queued + 2 : -3] if done else None)
         if done:
             if link.errors and flight.batch is not None:
-                self._count_rejected(result[: flight.batch.count])
+                self._count_rejected(result[: flight.batch.count], flight)
             if flight.batch is not None:
                 self._applied(flight)
             if flight.releases:
@@ -307,11 +322,13 @@ class Writer:
         self._pausing, self._bare = False, True
         self._send()
 
-    def _count_rejected(self, results: list[Any]) -> None:
-        errors = [str(one) for one in results if isinstance(one, hiredis.ReplyError)]
-        self.counters.rejected += len(errors)
-        if errors:
-            self._host.rejected(errors)
+    def _count_rejected(self, results: list[Any], flight: _Flight) -> None:
+        places = [place for place, one in enumerate(results) if isinstance(one, hiredis.ReplyError)]
+        self.counters.rejected += len(places)
+        if places and flight.batch is not None:
+            commands = unwired(flight.batch.payload)
+            errors = {commands[place][1]: str(results[place]) for place in places}
+            self._host.rejected(errors, len(places), self.applied_ms or flight.sent_ms)
 
     # The connection's life
 
@@ -339,6 +356,12 @@ class Writer:
                 except BaseException:
                     link.close()
                     raise
+                if self._released.is_set():
+                    # It was released before the connection broke, and has been taken again just now.
+                    with contextlib.suppress(RedisFailure):
+                        await link.ask(wire(self._lease.release()), 2)
+                    link.close()
+                    break
                 failures = 0
                 self._interrupted.clear()
                 if link.lost.is_set():
@@ -430,6 +453,7 @@ class Writer:
 
     def _lost(self, link: RedisLink) -> None:
         if link is self._link:
+            self._link = None
             self._interrupted.set()
 
     def _interrupt(self, reason: str) -> None:

@@ -59,9 +59,9 @@ def test_cross_venue_compares_books_of_one_quote_only(empty_redis: Connection) -
         )  # fmt: skip
         assert json.loads(fields["latency_ms"]) == {"coinbase": -12.5, "kraken": 12.5}
         assert json.loads(fields["skew_ms"]) == {"coinbase": -5, "kraken": 20}
-        # 299 of 60001 are 49.8325 bps; both fees are 20.
+        # 299 of 60001 are 49.8325 bps; fees are 10 of 60001 and 10 of 60300.
         assert (alert["buy"], alert["sell"], alert["gross_bps"], alert["net_bps"]) == (
-            "kraken", "coinbase", "49.832503", "29.832503",
+            "kraken", "coinbase", "49.832503", "29.78267",
         )  # fmt: skip
         assert not redis_client.exists("cross_venue:BTC-USDT")
         assert redis_client.sismember("ticks:streams", "arbitrage:BTC-USD")

@@ -221,6 +221,21 @@ def test_mirror_when_redis_is_killed_meanwhile_then_goes_on(server: Server, brok
     assert not thread.is_alive()
 
 
+def test_mirror_when_redis_comes_back_empty_then_takes_what_is_new(
+    writer: Writer, broker: Broker, mirror: KafkaMirror
+) -> None:
+    writer.trades(1)
+    until_quiet(mirror)
+    writer.redis.delete(TRADES, "ticks:streams")
+    for recovering in (True, False):
+        mirror._recovering, mirror._looked, mirror._keys = recovering, float("-inf"), [TRADES]
+        assert mirror.turn() == 0
+    writer.trades(2)
+    mirror._looked = float("-inf")
+    until_quiet(mirror)
+    assert [value["id"] for _, value, _ in broker.records("trades.binance.btcusdt", 2)] == ["1", "2"]
+
+
 def test_mirror_when_it_died_before_it_acknowledged_then_the_next_one_delivers_again(
     writer: Writer, broker: Broker, mirror: KafkaMirror
 ) -> None:

@@ -149,6 +149,40 @@ def test_successor_of_a_killed_pump_waits_for_the_lease_and_says_what_was_missed
     assert written(empty_redis) == [*range(1, 11), 15, 16, 17]
 
 
+def test_owner_that_dies_before_it_has_begun_leaves_what_the_one_before_it_left(
+    exchange: Exchange, empty_redis: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cursor() -> dict[str, str]:
+        with client(empty_redis) as redis_client:
+            return dict(redis_client.hgetall(f"ticks:cursor:{SHARD}"))
+
+    async def scenario() -> None:
+        resolve = resolver(exchange.url, empty_redis)
+        async with pumping(resolve):
+            await until(lambda: exchange.listeners == 1)
+            await _trade(exchange, 10)
+            await until(lambda: length(empty_redis) == 10)
+        left = cursor()
+        assert left["released"] == "1"
+        begun = asyncio.Event()
+
+        async def seed_never(*arguments: Any) -> None:
+            begun.set()
+            await asyncio.Event().wait()
+
+        monkeypatch.setattr(pumps_module, "seed_recent", seed_never)
+        async with pumping(resolve, live=False) as second:
+            await begun.wait()
+            # Longer than the lease, which it holds meanwhile.
+            await asyncio.sleep(1.5 * QUICK.lease_seconds)
+            assert second.count("token") == 2
+            with client(empty_redis) as redis_client:
+                assert redis_client.hget(f"ticks:lease:{SHARD}", "token") == "2"
+        assert cursor() == left | {"token": "2"}
+
+    asyncio.run(scenario())
+
+
 def test_pump_that_sleeps_through_its_lease_writes_nothing_when_it_wakes(
     exchange: Exchange, empty_redis: Connection
 ) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import redis
 from tests.integration.ticks.exchange import Exchange
-from tests.integration.ticks.pumps import QUICK, client, length, pumping, resolver, until, written
+from tests.integration.ticks.pumps import KEY, QUICK, client, length, pumping, resolver, until, written
 from tests.integration.ticks.servers import CuttingProxy, own_redis
 
 from coinswarm.connections import Connection
@@ -186,5 +186,50 @@ def test_pump_that_ends_while_redis_is_away_says_what_it_could_not_write(exchang
         (gap,) = [gap for gap in told if gap.channel == "trades"]
         assert (gap.reason, gap.first_missing, gap.last_missing, gap.missing) == ("redis", "11", "17", 7)
         assert gap.opened_ms <= away_ms
+
+    asyncio.run(scenario())
+
+
+def test_entries_of_a_key_that_is_no_stream_are_a_gap_and_those_of_others_are_written(
+    exchange: Exchange, empty_redis: Connection
+) -> None:
+    async def scenario() -> None:
+        told: list[Gap] = []
+        async with pumping(resolver(exchange.url, empty_redis)) as followed:
+            followed.pump._gaps._tell = told.append
+            await until(lambda: exchange.listeners)
+            with client(empty_redis) as redis_client:
+                redis_client.delete(KEY)
+                redis_client.set(KEY, "somebody's")
+                await _trade(exchange, 7)
+                await until(lambda: followed.count("rejected") == 7)
+                redis_client.delete(KEY)
+            await until(lambda: len(told) == 2, "its end")
+            await _trade(exchange, 3)
+            await until(lambda: length(empty_redis) == 3)
+        assert [(gap.channel, gap.symbol, gap.reason, gap.state) for gap in told] == [
+            ("trades", "BTC-USDT", "redis", "open")
+        ] * 2
+        assert told[1].closed_ms is not None
+
+    asyncio.run(scenario())
+    assert written(empty_redis) == [8, 9, 10]
+
+
+def test_redis_that_takes_a_connection_and_says_nothing_is_left(exchange: Exchange) -> None:
+    async def scenario() -> None:
+        async def ignore(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            # The greeting is answered; the request for the lease never is.
+            await reader.readuntil(b"SELECT")
+            writer.write(b"+OK\r\n+OK\r\n")
+            await reader.read()
+            writer.close()
+
+        async with await asyncio.start_server(ignore, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            silent = Connection("redis_ticks", host="127.0.0.1", port=port)
+            settings = replace(QUICK, connect_timeout_seconds=0.2)
+            async with pumping(resolver(exchange.url, silent), settings, live=False) as followed:
+                await until(lambda: "Redis does not answer" in followed.pump._problems.get("redis", ""))
 
     asyncio.run(scenario())

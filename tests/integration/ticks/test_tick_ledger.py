@@ -18,6 +18,7 @@ from coinswarm.connections import Connection
 from coinswarm.storage import database
 from coinswarm.ticks.gaps import Gap, GapReason
 from coinswarm.ticks.ledger import GapNote, Ledger, SessionEvent, at
+from coinswarm.ticks.pump import PumpState
 from coinswarm.ticks.verdicts import MinuteVerdict, Verdict
 
 pytestmark = pytest.mark.integration
@@ -175,3 +176,27 @@ def test_pump_records_its_session_its_gaps_and_hands_its_minute_over(
         session,
     )
     assert gaps == [("trades", "sequence", "4", "5", 2)]
+
+
+def test_pump_whose_redis_has_lost_all_finds_in_the_ledger_since_when_nobody_has_listened(
+    exchange: Exchange, empty_redis: Connection, warehouse: Warehouse
+) -> None:
+    minute_ms = time.time_ns() // 60_000_000_000 * 60_000 - 20 * 60_000
+    ledger = Ledger(warehouse.ingest, uuid4())
+    ledger.start()
+    for minute in (minute_ms - 60_000, minute_ms):
+        ledger.verdict(replace(_verdict(1, minute), venue="binance"))
+    assert ledger.close(30)
+
+    async def scenario() -> None:
+        told: list[Gap] = []
+        settings = replace(QUICK, ledger_connection="pg_ingest")
+        resolve = resolver(exchange.url, empty_redis, warehouse.ingest)
+        async with pumping(resolve, settings, live=False) as followed:
+            await until(lambda: bool(followed.states), "its start")
+            followed.pump._gaps._tell = told.append
+            await followed.reach(PumpState.LIVE)
+        (gap,) = [gap for gap in told if gap.symbol == "BTC-USDT" and gap.channel == "trades" and gap.revision == 1]
+        assert (gap.reason, gap.opened_ms) == ("crash", minute_ms + 60_000)
+
+    asyncio.run(scenario())

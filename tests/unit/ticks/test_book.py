@@ -102,9 +102,9 @@ def test_crossed_when_a_side_is_empty_is_false() -> None:
     assert book_of([("1", "1")], []).best() is None
 
 
-def test_truncate_keeps_the_best_of_both_sides() -> None:
-    book = book_of([("1", "1"), ("3", "1"), ("2", "1")], [("6", "1"), ("4", "1"), ("5", "1")])
-    book.truncate(2)
+def test_book_of_a_depth_keeps_the_best_of_both_sides() -> None:
+    book = Book("BTC-USD", 2)
+    book.apply(update([("1", "1"), ("3", "1"), ("2", "1")], [("6", "1"), ("4", "1"), ("5", "1")], snapshot=True))
     assert book.top(9) == ([("3", "1"), ("2", "1")], [("4", "1"), ("5", "1")])
     book.apply(update([("1", "0")], [("4", "0")]))
     assert book.top(9) == ([("3", "1"), ("2", "1")], [("5", "1")])

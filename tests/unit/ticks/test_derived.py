@@ -103,8 +103,8 @@ def test_edge_is_what_both_fees_leave() -> None:
     tops = [_top("a", "99", "100"), _top("b", "100.5", "101"), _top("c", "200", "201")]
     fees = {"a": 10.0, "b": 20.0}
     (edge,) = edges(tops, fees, 2.0)
-    # 0.5 of 100 is 50 bps; 30 are fees. Nobody knows the fee of c.
-    assert (edge.buy.venue, edge.sell.venue, edge.gross_bps, edge.net_bps) == ("a", "b", 50, 20)
+    # Paid 100 and 0.1 of fee, got 100.5 less 0.201: 0.199 is left. Nobody knows the fee of c.
+    assert (edge.buy.venue, edge.sell.venue, edge.gross_bps, edge.net_bps) == ("a", "b", 50, Decimal("19.9"))
     assert edges(tops, fees, 20.1) == []
 
 

@@ -33,11 +33,33 @@ def test_hole_is_told_with_its_numbers_and_closes_as_they_come_late() -> None:
     assert gaps.open == 0
 
 
+def test_hole_that_nobody_watches_any_more_is_never_said_to_be_repaired() -> None:
+    gaps, told = _gaps()
+    for first in (10, 30):
+        gaps.hole(*TRADES, GapReason.SEQUENCE, Hole(first, first + 9), 1000, 2000)
+    gaps.fill("kraken", "BTC-USD", [Hole(10, 19), Hole(30, 39)])
+    gaps.give_up("kraken", "BTC-USD", [Hole(10, 19)])
+    closed = gaps.fill("kraken", "BTC-USD", [])
+    assert [gap.first_missing for gap in closed] == ["30"]
+    assert [gap.first_missing for gap in told if gap.repaired] == ["30"]
+
+
+def test_gaps_that_run_when_a_successor_takes_over_end_but_for_trades() -> None:
+    gaps, told = _gaps()
+    for channel in ("orderbook", "liquidations", "trades"):
+        gaps.begin("kraken", "BTC-USD", channel, GapReason.DISCONNECT, 1)
+    gaps.end_all(7)
+    assert [(gap.channel, gap.closed_ms, gap.missing) for gap in told[3:]] == [
+        ("orderbook", 7, None),
+        ("liquidations", 7, None),
+    ]
+
+
 def test_stopped_stream_is_one_gap_whatever_happens_meanwhile() -> None:
     gaps, told = _gaps()
     gaps.begin(*TRADES, GapReason.SILENCE, 5000)
     gaps.begin(*TRADES, GapReason.DISCONNECT, 6000)
-    assert gaps.running(*TRADES)
+    assert gaps.open == 1
     gaps.end(*TRADES, 4000, Hole(3, 4), numbered=True)
     assert [(gap.reason, gap.revision, gap.closed_ms, gap.missing) for gap in told] == [
         ("silence", 1, None, None),

@@ -58,12 +58,10 @@ def test_continuity_counts_an_order_that_covers_several_numbers() -> None:
     assert trades.check(25, 30) == Hole(21, 24)
 
 
-def test_continuity_of_a_successor_knows_what_was_seen_and_missed() -> None:
-    trades = Continuity(seen_to=50, holes=[Hole(30, 31)])
+def test_continuity_of_a_successor_knows_what_was_seen() -> None:
+    trades = Continuity(seen_to=50)
     assert trades.check(49, 49) is DUPLICATE
-    assert trades.check(30, 30) is NEW
     assert trades.check(51, 51) is NEW
-    assert trades.holes == (Hole(31, 31),)
 
 
 def test_continuity_of_a_successor_finds_the_hole_between_two_sessions() -> None:
@@ -91,6 +89,20 @@ def test_continuity_begins_anew_where_the_venue_does() -> None:
     assert trades.check(2, 2) is NEW
     assert trades.check(5, 5) == Hole(3, 4)
     assert trades.check(2, 2) is DUPLICATE
+
+
+def test_continuity_says_which_holes_it_does_not_watch_any_more() -> None:
+    trades = Continuity()
+    trades.check(REWIND + 100, REWIND + 100)
+    trades.check(REWIND + 103, REWIND + 103)
+    assert trades.take_dropped() == []
+    trades.check(1, 1)
+    assert trades.take_dropped() == [Hole(REWIND + 101, REWIND + 102)]
+    for number in range(3, 2 * MAX_HOLES + 7, 2):
+        trades.check(number, number)
+    assert len(trades.holes) == MAX_HOLES
+    assert trades.take_dropped() == [Hole(2, 2), Hole(4, 4)]
+    assert trades.take_dropped() == []
 
 
 def test_continuity_survives_one_absurd_number() -> None:
