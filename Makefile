@@ -66,7 +66,7 @@ endif
 
 .PHONY: test-unit
 test-unit: setup ## Pure logic and every source's promises: no server
-	@$(BIN)/python -m pytest -q tests/unit tests/contract
+	@$(BIN)/python -m pytest -q --numprocesses 2 --dist loadfile tests/unit tests/contract
 
 .PHONY: lint
 lint: setup ## Style of Python and SQL, types, and the direction of imports

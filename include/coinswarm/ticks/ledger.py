@@ -228,7 +228,7 @@ class Ledger:
                     assert session is not None  # noqa: S101
                     self._write(session)
                     failures = 0
-                except (psycopg.Error, CoinswarmError) as error:
+                except Exception as error:  # whatever it is: nobody would notice the end of this thread
                     self.failures += 1
                     if not failures:
                         _log.warning("tick ledger: %s", error)

@@ -600,8 +600,9 @@ class Session:
                 self._well()
         except CoinswarmError as error:
             self._ill(f"{_NO_BOOK}{error}")
-        if not link.closed.is_set():
-            got(body)
+        finally:
+            if not link.closed.is_set():
+                got(body)
 
     # Once a second and more often
 

@@ -399,6 +399,7 @@ class Writer:
         return True
 
     async def _obtain(self, link: RedisLink) -> None:
+        self.overlaps = False
         while True:
             (reply,) = await link.ask(wire([self._lease.acquire(self.token)]), 1)
             if isinstance(reply, hiredis.ReplyError):
