@@ -37,6 +37,10 @@ def built(warehouse: Any, dbt_target: Path) -> Any:
         reference.load(owner)
         owner.commit()
         seed(owner)
+        owner.execute(
+            "INSERT INTO ops.stream_gaps (gap_id, revision, venue, symbol, channel, state, reason, opened_at)"
+            " VALUES (gen_random_uuid(), 1, 'okx', 'BTC-USDT', 'trades', 'open', 'crash', now())"
+        )
     build_marts(warehouse.transform, target_dir=dbt_target)
     return warehouse
 
