@@ -46,10 +46,13 @@ with DAG(
             "Source and licence": "REST trade history of the exchanges; their terms apply.",
             "Schedule and window": (
                 "Every ten minutes, over all open gaps of trades. *Trigger* with a source and a past time to have its "
-                "trades as well, for instance those of the hours before the feeds were switched on."
+                "trades as well, for instance those of the hours before the feeds were switched on; six days back at "
+                "most, and not of Binance spot, which gives trades by number only."
             ),
             "If it fails (triage)": (
-                "The log names the venue. A gap that it cannot fill stays open in `ops.stream_gaps_current`."
+                "The log names the venue. A gap that it cannot fill stays `open` or `partly_repaired` in "
+                "`ops.stream_gaps_current`, with the reason in `detail`. *GateFailed*: what came back for some was "
+                "refused; all others were looked at."
             ),
             "Safe to re-run?": "Yes: only what raw lacks is taken.",
             "Owner, tier, deadline": "data-engineering, tier 2, done within 30 minutes of being queued.",

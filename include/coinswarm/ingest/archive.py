@@ -34,10 +34,11 @@ from coinswarm.datasets.records import Rejected
 from coinswarm.errors import GateFailed, IntegrityError, UserError
 from coinswarm.ingest.book_samples import finished_until, last_of_minutes, passed
 from coinswarm.ingest.entries import Reader, Row, Unfit, from_verbatim, verbatim
+from coinswarm.ingest.gaps import settle_verdicts
 from coinswarm.ingest.retention import oldest_kept
 from coinswarm.ingest.streams import Entry, Streams
 from coinswarm.ingest.trade_bars import build_bars
-from coinswarm.ingest.trimmed import note_missed, note_refused
+from coinswarm.ingest.trimmed import note_missed, note_refused, note_unfit
 from coinswarm.storage import database, manifest
 from coinswarm.storage.lake import Lake, landing_key
 from coinswarm.storage.publish import publish, stored_result
@@ -231,6 +232,7 @@ class _Worker:
                 if bars is not None and bars.inserted:
                     self._done.bars += bars.inserted
                     self._done.sources["trade_bars"].add(source)
+            settle_verdicts(working)
 
     # Reading
 
@@ -330,6 +332,7 @@ class _Worker:
         assert landed.lines is not None and landed.ids is not None  # noqa: S101, PT018 - _reread fills both
         if landed.refusals:
             quarantine(conn, batch, [Refusal(one, landed.key, _symbol(one)) for one in landed.refusals])
+            note_unfit(conn, batch, landed.refusals)
             with self._counting:
                 self._done.unfit += len(landed.refusals)
         if landed.lines and stored_result(conn, batch) is None and not _was_refused(conn, batch):

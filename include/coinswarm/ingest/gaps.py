@@ -82,9 +82,19 @@ def open_gaps(conn: Session, channel: str, *, since: datetime) -> list[Gap]:
 
 
 def revise_gap(
-    conn: Session, gap: Gap, state: str, *, repaired: int, missing: int | None, detail: dict[str, Any]
+    conn: Session,
+    gap: Gap,
+    state: str,
+    *,
+    repaired: int,
+    missing: int | None,
+    detail: dict[str, Any],
+    proven: bool = False,
 ) -> bool:
-    """Append what became of a gap, unless that is what is known; minutes without an open gap get their verdict back.
+    """Append what became of a gap, unless that is what is known.
+
+    Once it is repaired, its minutes have a verdict again if no other gap touches them, and whole minutes that nobody
+    watched get one: `verified` if numbers have `proven` that nothing is missing, else `clean`.
 
     Returns:
         Whether there was something new to say.
@@ -109,13 +119,27 @@ def revise_gap(
             },
         ).rowcount
         if added and state == "repaired":
-            conn.execute(_RESTORED, _place(gap) | {"proven": gap.missing is not None})
+            judged = _place(gap) | {"proven": proven}
+            conn.execute(_RESTORED, judged)
+            conn.execute(_JUDGED, judged)
     return bool(added)
 
 
-def judge_requested(conn: Session, gap: Gap, *, proven: bool) -> None:
-    """Give a verdict on the whole minutes of a filled request that nobody was watching."""
-    conn.execute(_JUDGED, _place(gap) | {"proven": proven})
+def settle_verdicts(conn: Session) -> None:
+    """Hold verdicts against the gaps of the last hour again: the pump may have given some after the gap was noted.
+
+    Its own gaps it knows itself; these are those of the archive, and those that were repaired.
+    """
+    rows = conn.execute(
+        "SELECT gap_id, revision, venue, symbol, channel, state, reason, opened_at, closed_at, first_missing,"
+        " last_missing, missing_count, repaired_count, detail FROM ops.stream_gaps_current"
+        " WHERE recorded_at > clock_timestamp() - interval '1 hour' AND reason <> 'requested'"
+        " AND (state = 'repaired' AND detail ? 'pages' OR state <> 'repaired' AND session_id IS NULL)"
+    ).fetchall()
+    for gap in (Gap(*row) for row in rows):
+        repaired = gap.state == "repaired"
+        proven = {"proven": gap.detail.get("proven", False)} if repaired else {}
+        conn.execute(_RESTORED if repaired else _SUSPECT, _place(gap) | proven)
 
 
 def _place(gap: Gap) -> dict[str, Any]:
@@ -140,16 +164,18 @@ _SUSPECT = f"""
         detail || jsonb_build_object('gap', %(gap)s::text, 'before', verdict), session_id
     {_MINUTES} AND verdict IN ('verified', 'clean')
 """
-# All numbers of the minute are there again: that is a proof, if the gap was known by its numbers.
+# A minute that the pump did not watch whole, because it began in it, stays doubtful.
 _RESTORED = f"""
     INSERT INTO ops.stream_verdicts (venue, symbol, channel, minute, verdict, events, gaps, detail, session_id)
     SELECT venue, symbol, channel, minute, CASE WHEN %(proven)s THEN 'verified' ELSE 'clean' END,
         events, 0, detail || jsonb_build_object('repaired', %(gap)s::text), session_id
     {_MINUTES} AND verdict IN ('suspect', 'missing')
+        AND NOT coalesce(detail -> 'troubles' ? 'partial', false)
         AND NOT EXISTS (
             SELECT FROM ops.stream_gaps_current AS other
             WHERE other.venue = known.venue AND other.symbol = known.symbol AND other.channel = known.channel
-                AND other.state <> 'repaired' AND other.opened_at < known.minute + interval '1 minute'
+                AND other.reason <> 'requested' AND other.state <> 'repaired'
+                AND other.opened_at < known.minute + interval '1 minute'
                 AND coalesce(other.closed_at, 'infinity') >= known.minute
         )
 """

@@ -10,14 +10,16 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import psycopg
+
 from coinswarm.batches import Batch
 from coinswarm.connections import Resolver
 from coinswarm.datasets import dataset_named
 from coinswarm.datasets.records import Record
 from coinswarm.errors import GateFailed, SourceError, UserError
 from coinswarm.ingest.archive import working_alone
-from coinswarm.ingest.gaps import REQUESTED, Gap, judge_requested, open_gaps, revise_gap
-from coinswarm.ingest.retention import oldest_kept
+from coinswarm.ingest.gaps import REQUESTED, Gap, open_gaps, revise_gap, settle_verdicts
+from coinswarm.ingest.retention import oldest_filled
 from coinswarm.ingest.trade_bars import build_bars
 from coinswarm.ingest.trimmed import NUMBERED
 from coinswarm.registry import INSTRUMENTS, Instrument
@@ -75,12 +77,15 @@ class _Found:
     objects: list[manifest.Entry] = field(default_factory=list)
     numbers: set[int] = field(default_factory=set)
     covered: bool = False
+    unfinished: bool = False
+    oldest: datetime | None = None
     reason: str = ""
 
-    @property
-    def proven(self) -> bool:
-        """Whether the venue's numbers show that the answers leave out none."""
-        return bool(self.numbers) and max(self.numbers) - min(self.numbers) + 1 == len(self.numbers)
+    def proves(self, start: datetime) -> bool:
+        """Whether the venue's numbers show that the answers leave out none from a moment on."""
+        if not self.numbers or self.oldest is None or self.oldest > start:
+            return False
+        return max(self.numbers) - min(self.numbers) + 1 == len(self.numbers)
 
 
 class Unrepairable(Exception):
@@ -91,22 +96,22 @@ class Unrepairable(Exception):
 def repair(resolve: Resolver, *, seconds: float = 600.0, now: datetime | None = None) -> Repaired:
     """Fetch what open gaps of trades lack, publish it, and close the gaps with counts; oldest first.
 
-    A trade that is in raw already is left as it is. What cannot be fetched again stays open and says why; after
-    `ATTEMPTS` answers without it, it is not asked for any more. A venue that does not answer at all is left for the
-    next run and costs the others nothing.
+    A trade that is in raw already is left as it is. What cannot be fetched again stays open and says why: by number it
+    is given up after `ATTEMPTS` incomplete answers, by time after one, as venues go back less far with every minute. A
+    venue that does not answer at all is left for the next run and costs the others nothing.
 
     Raises:
-        GateFailed: what came back for a gap was refused; the gap stays open.
-        StoreUnavailable: PostgreSQL or the lake does not answer, or the archive did not make room for us.
+        GateFailed: what came back for gaps was refused; they stay open, and all others were looked at.
+        StoreUnavailable: PostgreSQL or the lake does not answer.
     """
     now = now or datetime.now(UTC)
     deadline = time.monotonic() + seconds
     done = Repaired()
     worker = _Repairer(resolve, done, now)
     silent: set[str] = set()
+    refused: list[str] = []
     with database.connect(resolve("pg_ingest"), autocommit=True) as connection:
-        # A day that is about to leave raw is not filled any more.
-        for one in open_gaps(connection, "trades", since=oldest_kept(connection, now) + timedelta(days=1)):
+        for one in open_gaps(connection, "trades", since=oldest_filled(connection, now)):
             if time.monotonic() > deadline:
                 break
             gap = _ended(connection, one, now)
@@ -121,11 +126,26 @@ def repair(resolve: Resolver, *, seconds: float = 600.0, now: datetime | None = 
                     connection, gap, gap.state, repaired=gap.repaired, missing=gap.missing,
                     detail={"unrepairable": str(reason), "final": True},
                 )  # fmt: skip
+            except GateFailed as error:
+                refused.append(str(error))
+                attempts = int(gap.detail.get("attempts", 0)) + 1
+                detail = {"attempts": attempts, "unrepairable": "the gate refused what came back"}
+                revise_gap(
+                    connection, gap, gap.state, repaired=gap.repaired, missing=gap.missing,
+                    detail={**detail, "final": attempts >= ATTEMPTS},
+                )  # fmt: skip
+            except (psycopg.DataError, psycopg.IntegrityError) as error:
+                # Of this gap; the others are not to wait for it.
+                log.exception("gap %s of %s cannot be repaired", gap.gap_id, gap.venue)
+                done.errors.append(f"{gap.venue} {gap.symbol} {gap.opened_at:%Y-%m-%d %H:%M:%S}: {str(error)[:300]}")
             except SourceError as error:
                 log.warning("%s does not give its trades now: %s", gap.venue, error)
                 silent.add(gap.venue)
                 done.errors.append(str(error)[:300])
         worker.build_bars(connection)
+        settle_verdicts(connection)
+    if refused:
+        raise GateFailed(f"what came back for {len(refused)} gaps was refused:\n" + "\n".join(refused[:10]))
     return done
 
 
@@ -186,6 +206,9 @@ class _Repairer:
         if fetch is None:
             fetch = self._fetchers[gap.venue] = fetcher(spec, self._resolve(spec.connection_id))
         known = set() if wanted is not None else _known_ids(conn, gap, span)
+        if wanted:
+            # What came back in an earlier run is not asked for again.
+            span = replace(span, first=min(wanted), last=max(wanted))
         # The lead of what was requested only shows that nothing is missing at its start.
         start = gap.opened_at if gap.reason == REQUESTED else span.start
         oldest = self._now
@@ -212,12 +235,18 @@ class _Repairer:
                     continue
                 day = EPOCH + (record.event_at - EPOCH) // timedelta(days=1) * timedelta(days=1)
                 found.days[day].append((record, answer.received_at, key))
+        else:
+            found.unfinished = history.following(instrument, span, page) is not None
         if page is None:
             raise Unrepairable(f"{gap.venue} gives single trades by their numbers only, and they are not known")
         # Without numbers the answer has to reach back beyond the hole, or it may have begun in its middle.
         reached = gap.opened_at if gap.reason == REQUESTED else span.start + MARGIN
-        found.covered = wanted is not None or oldest <= reached
-        found.reason = "" if found.covered else f"{gap.venue} goes back to {oldest:%Y-%m-%d %H:%M:%S} only"
+        found.oldest = oldest
+        found.covered = not found.unfinished and (wanted is not None or history.from_start or oldest <= reached)
+        if found.unfinished:
+            found.reason = f"these are more than {MOST_PAGES} pages"
+        elif not found.covered:
+            found.reason = f"{gap.venue} goes back to {oldest:%Y-%m-%d %H:%M:%S} only"
         return found
 
     def _pace(self, venue: str, seconds: float) -> None:
@@ -276,7 +305,8 @@ class _Repairer:
             missing = gap.missing if gap.missing is not None else (repaired if complete else None)
         detail: dict[str, Any] = {"pages": len(found.objects)}
         if not complete:
-            attempts = int(gap.detail.get("attempts", 0)) + 1
+            # Of a hole of many pages each run fetches some.
+            attempts = int(gap.detail.get("attempts", 0)) + (not (found.unfinished and back))
             detail["attempts"] = attempts
             detail["unrepairable"] = found.reason or f"{gap.venue} does not have them"
             # By time a venue goes back less far with every minute.
@@ -286,9 +316,10 @@ class _Repairer:
                 getattr(self._done, name) + 1)  # fmt: skip
         if missing is not None:
             repaired = min(repaired, missing)
-        revise_gap(conn, gap, state, repaired=repaired, missing=missing, detail=detail)
-        if gap.reason == REQUESTED and complete:
-            judge_requested(conn, gap, proven=found.proven)
+        proven = found.proves(gap.opened_at) if gap.reason == REQUESTED else gap.missing is not None
+        if complete:
+            detail["proven"] = proven
+        revise_gap(conn, gap, state, repaired=repaired, missing=missing, detail=detail, proven=proven)
 
 
 def _batch(gap: Gap, day: datetime, content: str) -> Batch:
@@ -350,6 +381,8 @@ def _span_of(conn: database.Session, gap: Gap, history: TradeHistory, instrument
     last = after - 1 if last is None and after is not None else last
     if first is None or last is None:
         return Span(start, end)
+    if last < first - 1:
+        raise Unrepairable(f"the numbers around it contradict each other: {first} follows, {last} came before")
     if last - first >= MOST_MISSING:
         raise Unrepairable(f"{last - first + 1} trades are more than a repair asks for")
     return Span(start, end, first, last)

@@ -69,6 +69,11 @@ def oldest_kept(connection: database.Session, now: datetime) -> datetime:
     return max(kept, row[0]) if row and row[0] else kept
 
 
+def oldest_filled(connection: database.Session, now: datetime) -> datetime:
+    """Start of the first day whose holes are still filled: the one before is about to leave raw."""
+    return oldest_kept(connection, now) + timedelta(days=1)
+
+
 def _require_files(connection: database.Session, lake: Lake, day: date) -> None:
     start = datetime(day.year, day.month, day.day, tzinfo=UTC)
     listed = connection.execute(

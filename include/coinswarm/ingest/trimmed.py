@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from coinswarm.batches import Batch
-from coinswarm.ingest.entries import Reader, dataset_of, lists
+from coinswarm.datasets.records import Rejected
+from coinswarm.ingest.entries import Reader, Unfit, dataset_of, lists
 from coinswarm.ingest.gaps import Gap, gap_id_of, open_gap
 from coinswarm.ingest.streams import Entry, Missed, Streams, milliseconds_of
 from coinswarm.registry import INSTRUMENTS
@@ -46,30 +48,69 @@ def _gaps_of(conn: Session, missed: Missed, following: Sequence[Entry]) -> Itera
     for venue in sorted({i.source for i in INSTRUMENTS} & (_venues(conn, dataset, reader.symbol) | set(next_numbers))):
         if not lists(venue, reader.symbol):
             continue
-        last = _last_number(conn, venue, reader.symbol) if dataset == "trades" else None
+        last = _last(conn, dataset, venue, reader.symbol)
         first = next_numbers.get(venue)
         low = high = count = None
         if venue in NUMBERED and dataset == "trades":
-            low = None if last is None else last + 1
+            low = None if last is None or last.number is None else last.number + 1
             high = None if first is None else first - 1
             count = high - low + 1 if low is not None and high is not None else None
             if count is not None and count <= 0:
                 continue
+        detail = {"stream": missed.key, "entries": missed.entries, "after": missed.after, "before": missed.before}
+        opened_at = from_milliseconds(after)
+        if not milliseconds_of(missed.after):
+            # The archive had read nothing of this stream yet.
+            opened_at = min(opened_at, last.at) if last is not None else opened_at
+            if last is None:
+                detail |= {"final": True, "unrepairable": "nobody knows where it began"}
         yield Gap(
-            gap_id=gap_id_of("trimmed", missed.key, venue, missed.after),
+            # What one page after the other tells of the same numbers is one gap.
+            gap_id=gap_id_of("trimmed", missed.key, venue, missed.after if low is None else str(low)),
             revision=1,
             venue=venue,
             symbol=reader.symbol,
             channel=missed.key.partition(":")[0],
             state="open",
             reason="trimmed",
-            opened_at=from_milliseconds(after),
+            opened_at=opened_at,
             closed_at=from_milliseconds(before),
             first_missing=None if low is None else str(low),
             last_missing=None if high is None else str(high),
             missing=count,
             repaired=0,
-            detail={"stream": missed.key, "entries": missed.entries, "after": missed.after, "before": missed.before},
+            detail=detail,
+        )
+
+
+def note_unfit(conn: Session, batch: Batch, refusals: Iterable[Rejected]) -> None:
+    """Open a gap, per instrument, for trades of a batch that are no rows, unless another entry says the same trade."""
+    found: dict[str, list[tuple[int, str]]] = {}
+    for payload in (one.payload for one in refusals if batch.dataset == "trades"):
+        reader, entry = Reader(payload["stream"]), Entry(payload["id"], payload["fields"])
+        if isinstance(reader.read(entry), Unfit) and lists(batch.source, reader.symbol):
+            found.setdefault(reader.symbol, []).append((milliseconds_of(entry.id), _number_of(entry)))
+    for symbol, trades in found.items():
+        numbers = sorted(int(number) for _, number in trades if number.isdecimal() and batch.source in NUMBERED)
+        times = sorted(at for at, _ in trades)
+        open_gap(
+            conn,
+            Gap(
+                gap_id=gap_id_of("unfit", str(batch.batch_id), symbol),
+                revision=1,
+                venue=batch.source,
+                symbol=symbol,
+                channel="trades",
+                state="open",
+                reason="malformed",
+                opened_at=from_milliseconds(times[0]),
+                closed_at=from_milliseconds(times[-1]),
+                first_missing=str(numbers[0]) if numbers else None,
+                last_missing=str(numbers[-1]) if numbers else None,
+                missing=len(trades),
+                repaired=0,
+                detail={"batch": str(batch.batch_id)},
+            ),
         )
 
 
@@ -109,12 +150,20 @@ def _first_numbers(entries: Sequence[Entry]) -> dict[str, int | None]:
     """Number of the first entry of each venue; None where it has none."""
     found: dict[str, int | None] = {}
     for entry in entries:
-        fields = dict(zip(entry.fields[::2], entry.fields[1::2], strict=False))
-        number = fields.get("seq") or fields.get("id") or ""
-        venue = fields.get("venue", "")
+        number = _number_of(entry)
+        venue = _fields(entry).get("venue", "")
         if venue not in found:
             found[venue] = int(number) if venue in NUMBERED and number.isdecimal() else None
     return found
+
+
+def _number_of(entry: Entry) -> str:
+    fields = _fields(entry)
+    return fields.get("seq") or fields.get("id") or ""
+
+
+def _fields(entry: Entry) -> dict[str, str]:
+    return dict(zip(entry.fields[::2], entry.fields[1::2], strict=False))
 
 
 def _venues(conn: Session, dataset: str, symbol: str) -> set[str]:
@@ -127,14 +176,22 @@ def _venues(conn: Session, dataset: str, symbol: str) -> set[str]:
     return {source for (source,) in rows}
 
 
-def _last_number(conn: Session, venue: str, symbol: str) -> int | None:
+class _Last(NamedTuple):
+    """The newest event of an instrument that raw has; trades may have a number."""
+
+    number: int | None
+    at: datetime
+
+
+def _last(conn: Session, dataset: str, venue: str, symbol: str) -> _Last | None:
+    number = "coalesce(sequence::text, trade_id)" if dataset == "trades" else "''"
+    order = "event_at DESC, length(trade_id) DESC, trade_id DESC" if dataset == "trades" else "event_at DESC"
     row = conn.execute(
-        "SELECT coalesce(sequence::text, trade_id) FROM raw.trades WHERE source = %s AND symbol = %s"
-        " AND event_at > clock_timestamp() - interval '1 day' ORDER BY event_at DESC, length(trade_id) DESC,"
-        " trade_id DESC LIMIT 1",
+        f"SELECT {number}, event_at FROM raw.{dataset} WHERE source = %s AND symbol = %s"
+        f" AND event_at > clock_timestamp() - interval '1 day' ORDER BY {order} LIMIT 1",
         [venue, symbol],
     ).fetchone()
-    return int(row[0]) if row and row[0].isdecimal() else None
+    return _Last(int(row[0]) if row[0].isdecimal() else None, row[1]) if row else None
 
 
 def _moment(text: str) -> datetime:

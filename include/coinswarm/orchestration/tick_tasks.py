@@ -70,7 +70,7 @@ def _request(params: Mapping[str, Any]) -> None:
     if params["source"]:
         window = Window(parse_moment(params["start"]), parse_moment(params["end"]))
         opened = request_trades(resolve, params["source"], window, params["instruments"])
-        log.info("asked for the trades of %s instruments of %s, %s", opened, params["source"], window)
+        log.info("asked for trades of %s in %s pieces, %s", params["source"], opened, window)
 
 
 def _tell(alias: AssetAlias, published: Mapping[str, list[str]], counts: dict[str, Any]) -> None:

@@ -123,6 +123,9 @@ def test_archive_when_entries_cannot_be_rows_then_they_are_quarantined_and_the_r
     assert {(source, field) for source, symbol, field, _ in refused if symbol == "NO-SUCH"} == {("binance", "symbol")}
     assert {source for source, _, field, _ in refused if field == "venue"} == {"unknown"}
     assert ["venue", "binance"] in [payload for *_, payload in refused]
+    # What is no row of Binance's stream is missing; of the others nobody knows whose it is.
+    holes = "SELECT venue, symbol, first_missing, last_missing, missing_count, detail ? 'batch' FROM ops.stream_gaps"
+    assert query(f"{holes} WHERE reason = 'malformed'") == [("binance", "BTC-USDT", "202", "209", 8, True)]
     assert (ticks.pending(SPOT), ticks.unread(SPOT)) == (0, 0)
     verified(store)
     # None of it comes back.
@@ -193,11 +196,44 @@ def test_archive_when_trades_were_trimmed_before_it_came_first_then_that_is_a_ga
     ticks.redis.xtrim(key, maxlen=2, approximate=False)
     done = archive(ticks.resolve)
     assert (done.missed, done.inserted) == (3, 2)
-    columns = "state, first_missing, last_missing, missing_count"
+    columns = "state, first_missing, last_missing, missing_count, detail ->> 'unrepairable'"
     gaps = query(f"SELECT {columns} FROM ops.stream_gaps_current WHERE symbol = 'BTC-USD-PERP'")
-    assert gaps == [("open", None, "553", None)]
+    assert gaps == [("open", None, "553", None, "nobody knows where it began")]
     ticks.write(key, *trades([556], start + MINUTE), at=start + MINUTE)
     assert archive(ticks.resolve).missed == 0
+
+
+def test_archive_when_redis_lost_all_and_more_was_trimmed_then_the_gap_begins_with_the_last_trade_of_raw(
+    ticks: Ticks, query: Query
+) -> None:
+    key, start = "trades:ETH-USDT-PERP", recent_minute(40)
+    ticks.write(key, *trades(["a", "b"], start, venue="bybit"), at=start)
+    archive(ticks.resolve)
+    ticks.redis.delete(key)
+    ticks.redis.xgroup_create(key, "archive", id="0", mkstream=True)
+    later = start + 20 * MINUTE
+    ticks.write(key, *trades(["x", "y", "z"], later, venue="bybit"), at=later)
+    ticks.redis.xtrim(key, maxlen=1, approximate=False)
+    assert archive(ticks.resolve).missed == 2
+    columns = "opened_at, date_trunc('minute', closed_at), missing_count, detail ->> 'final'"
+    gaps = query(f"SELECT {columns} FROM ops.stream_gaps_current WHERE symbol = 'ETH-USDT-PERP'")
+    assert gaps == [(start + timedelta(milliseconds=10), later, None, None)]
+
+
+def test_archive_when_a_dead_worker_held_pages_that_are_trimmed_then_they_are_one_gap(
+    ticks: Ticks, query: Query
+) -> None:
+    key, start = "trades:BTC-USDT-PERP", recent_minute(50)
+    ticks.write(key, trade(1, start))
+    archive(ticks.resolve)
+    ticks.write(key, *trades(range(2, 902), start + MINUTE))
+    ticks.redis.xreadgroup("archive", "archive", {key: ">"}, count=900)
+    ticks.redis.xtrim(key, maxlen=0, approximate=False)
+    ticks.write(key, trade(902, start + 2 * MINUTE))
+    assert archive(ticks.resolve, per_cycle=400).missed == 900
+    columns = "first_missing, last_missing, missing_count"
+    gaps = query(f"SELECT {columns} FROM ops.stream_gaps_current WHERE symbol = 'BTC-USDT-PERP'")
+    assert gaps == [("2", "901", 900)]
 
 
 def test_archive_when_what_a_dead_worker_was_given_is_trimmed_then_that_is_a_gap_too(
@@ -342,7 +378,7 @@ def test_archive_when_the_gate_refuses_a_batch_then_the_others_go_on_and_the_hol
     assert query("SELECT count(*) FROM raw.trades WHERE source = 'okx' AND trade_id IN ('1', '2')") == [(2,)]
     assert query("SELECT count(*) FROM raw.trades WHERE trade_id LIKE '70_'") == [(0,)]
     columns = "venue, symbol, first_missing, last_missing, missing_count"
-    assert query(f"SELECT {columns} FROM ops.stream_gaps_current WHERE reason = 'malformed'") == [
+    assert query(f"SELECT {columns} FROM ops.stream_gaps_current WHERE reason = 'malformed' AND missing_count = 3") == [
         ("binance", "BTC-USDT", "701", "703", 3)
     ]
     assert (ticks.pending(SPOT), archive(ticks.resolve).resumed) == (0, 0)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -12,12 +14,15 @@ from tests.integration.conftest import Store
 from tests.integration.ingest.history_server import HistoryServer, running
 from tests.integration.ingest.ticks import MINUTE, Ticks, milliseconds, recent_minute, trade, trades
 
-from coinswarm.connections import Resolver
-from coinswarm.errors import UserError
+from coinswarm.connections import Connection, Resolver
+from coinswarm.errors import GateFailed, UserError
+from coinswarm.ingest import repair as repairing
 from coinswarm.ingest.archive import archive
 from coinswarm.ingest.gaps import Gap, gap_id_of, open_gap
 from coinswarm.ingest.repair import repair
 from coinswarm.ingest.requested_trades import request_trades
+from coinswarm.quality import gate as gating
+from coinswarm.quality.gate import GateReport
 from coinswarm.storage import database, ledger
 from coinswarm.storage.lake import Lake
 from coinswarm.timeframes import Window
@@ -384,6 +389,8 @@ def test_repair_when_past_trades_are_requested_then_fetches_them_by_time_and_lea
         ("binance", ["NO-SUCH"], 1, "NO-SUCH"),
         ("fred", [], 1, "fred gives no past trades"),
         ("binance", ["BTC-USDT-PERP"], -1, "when their time is over"),
+        ("binance", ["BTC-USDT-PERP"], 24 * 8, "too old: raw keeps some days"),
+        ("binance", ["BTC-USDT"], 1, "no past trades by time of BTC-USDT"),  # by number only
     ],
 )
 def test_request_when_it_cannot_be_answered_then_says_why_and_opens_nothing(
@@ -413,3 +420,145 @@ def test_repair_when_it_cannot_be_done_then_the_gap_stays_and_says_why(
     revisions = query("SELECT count(*) FROM ops.stream_gaps WHERE gap_id = %s", unlisted.gap_id)
     repair(resolve)
     assert query("SELECT count(*) FROM ops.stream_gaps WHERE gap_id = %s", unlisted.gap_id) == revisions
+
+
+def judged(store: Store, symbol: str, minute: datetime, verdict: str, events: int = 1, *troubles: str) -> None:
+    with database.connect(store.warehouse.ingest, autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO ops.stream_verdicts (venue, symbol, channel, minute, verdict, events, detail)"
+            " VALUES ('binance', %s, 'trades', %s, %s, %s, %s)",
+            [symbol, minute, verdict, events, json.dumps({"troubles": troubles})],
+        )
+
+
+VERDICTS = (
+    "SELECT minute, verdict FROM ops.stream_verdicts_current WHERE venue = 'binance' AND symbol = %s"
+    " AND minute >= %s AND minute < %s ORDER BY 1"
+)
+
+
+def a_trade_a_second(symbol_start: datetime, first: int, page: int) -> Callable[[dict[str, str]], Any]:
+    """Numbers count up from `first`; asked by time it begins there."""
+
+    def answer(params: dict[str, str]) -> Any:
+        asked = int(params.get("fromId", first))
+        at = milliseconds(symbol_start)
+        return [
+            {"a": n, "p": "60000.10", "q": "0.00100", "f": n, "l": n, "T": at + 1000 * (n - first), "m": False}
+            for n in range(asked, asked + page)
+        ]
+
+    return answer
+
+
+def test_repair_when_a_request_has_too_many_pages_then_nothing_that_did_not_come_counts(
+    store: Store, resolve: Resolver, venue: HistoryServer, query: Query, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repairing, "MOST_PAGES", 2)
+    symbol, window = "ETH-USDT-PERP", Window(START - 60 * MINUTE, START - 50 * MINUTE)
+    request_trades(resolve, "binance", window, [symbol])
+    venue.answers["/fapi/v1/aggTrades"] = a_trade_a_second(window.start - MINUTE, 7_000, 100)
+    repair(resolve)
+    columns = "state, missing_count, repaired_count, detail ->> 'unrepairable'"
+    assert query(
+        f"SELECT {columns} FROM ops.stream_gaps_current WHERE reason = 'requested' AND symbol = %s", symbol
+    ) == [("partly_repaired", None, 140, "these are more than 2 pages")]
+    assert query(VERDICTS, symbol, window.start, window.end) == []
+
+
+def test_repair_when_a_hole_has_too_many_pages_then_each_run_goes_on_where_the_last_one_ended(
+    store: Store, resolve: Resolver, venue: HistoryServer, query: Query, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repairing, "MOST_PAGES", 2)
+    hole = gap("BTC-USD-PERP", 20_001, 25_000, minute=3)
+    opened(store, hole)
+    venue.answers["/dapi/v1/aggTrades"] = aggregates(20_001, 30_000, hole.opened_at)
+    assert [repair(resolve).trades for _ in range(4)] == [2_000, 2_000, 1_000, 0]
+    assert [params["fromId"] for _, params in venue.asked] == ["20001", "21001", "22001", "23001", "24001"]
+    assert query(CURRENT, hole.gap_id)[0][0] == "repaired"
+
+
+def test_repair_when_a_gap_contradicts_raw_or_is_refused_then_the_others_are_repaired(
+    store: Store, ticks: Ticks, resolve: Resolver, venue: HistoryServer, query: Query, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    symbol, minute = "ETH-USD-PERP", -10
+    ticks.write(f"trades:{symbol}", trade(500, START + minute * MINUTE - timedelta(seconds=1)))
+    archive(ticks.resolve)
+    # 400 is the last that is missing, and 500 came before.
+    odd = gap(symbol, None, 400, minute=minute)
+    bad, good = (
+        gap("BTC-USD-PERP", 31_001, 31_010, minute=minute + 1),
+        gap("BTC-USD-PERP", 32_001, 32_010, minute=minute + 3),
+    )
+    opened(store, odd, bad, good)
+    venue.answers["/dapi/v1/aggTrades"] = aggregates(31_001, 32_010, bad.opened_at)
+    run = gating.run_gate
+
+    def refusing(connection: Connection, batch: Any, **more: Any) -> GateReport:
+        report = run(connection, batch, **more)
+        return replace(report, passed=False) if str(bad.gap_id) in batch.run_id else report
+
+    with monkeypatch.context() as patched:
+        patched.setattr(gating, "run_gate", refusing)
+        for _ in range(3):
+            with pytest.raises(GateFailed, match="came back for 1 gaps was refused"):
+                repair(resolve)
+        assert repair(resolve).errors == []
+    assert query(CURRENT, odd.gap_id)[0] == (
+        "open", 2, None, 0, "the numbers around it contradict each other: 501 follows, 400 came before",
+    )  # fmt: skip
+    assert query(CURRENT, bad.gap_id)[0] == ("open", 4, 10, 0, "the gate refused what came back")
+    assert query(CURRENT, good.gap_id)[0][0] == "repaired"
+
+
+def test_verdicts_when_the_pump_gives_them_after_the_gap_then_they_are_held_against_it(
+    store: Store, resolve: Resolver, venue: HistoryServer, query: Query
+) -> None:
+    symbol = "BTC-USD-PERP"
+    mended, noted = gap(symbol, 41_001, 41_010, minute=-20), gap(symbol, 42_001, 42_010, minute=-18, reason="malformed")
+    begun = gap(symbol, 43_001, 43_010, minute=-16)
+    opened(store, mended, begun)
+    # A request that nobody can fill does not keep its minutes in doubt.
+    opened(store, gap(symbol, None, None, minute=-20, reason="requested", detail={"final": True}))
+    venue.answers["/dapi/v1/aggTrades"] = aggregates(41_001, 43_010, mended.opened_at)
+    assert repair(resolve).repaired == 2
+    opened(store, noted)
+    judged(store, symbol, mended.opened_at, "suspect", 7, "hole")
+    judged(store, symbol, noted.opened_at, "verified", 7)
+    judged(store, symbol, begun.opened_at, "suspect", 7, "hole", "partial")
+    archive(resolve)
+    assert query(VERDICTS, symbol, mended.opened_at, begun.opened_at + MINUTE) == [
+        (mended.opened_at, "verified"),
+        (noted.opened_at, "suspect"),
+        (begun.opened_at, "suspect"),
+    ]
+
+
+def test_verdicts_when_a_long_outage_was_filled_by_number_then_each_of_its_whole_minutes_has_one(
+    store: Store, resolve: Resolver, venue: HistoryServer, query: Query
+) -> None:
+    symbol = "BTC-USD-PERP"
+    outage = gap(symbol, 51_001, 51_200, minute=-30, closed_at=START - 27 * MINUTE, reason="crash")
+    judged(store, symbol, START - 28 * MINUTE, "missing", 0, "down")
+    opened(store, outage)
+    venue.answers["/dapi/v1/aggTrades"] = a_trade_a_second(outage.opened_at, 51_001, 200)
+    repair(resolve)
+    assert query(VERDICTS, symbol, outage.opened_at, START - 27 * MINUTE) == [
+        (START - minute * MINUTE, "verified") for minute in (30, 29, 28)
+    ]
+
+
+def test_request_when_it_is_long_then_is_asked_for_by_the_hour(resolve: Resolver, query: Query) -> None:
+    end = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=30)
+    window = Window(end - timedelta(minutes=150), end + timedelta(minutes=5))
+    assert [request_trades(resolve, "okx", window, ["BTC-USDT"]) for _ in range(2)] == [4, 0]
+    pieces = query(
+        "SELECT opened_at, closed_at FROM ops.stream_gaps WHERE venue = 'okx' AND reason = 'requested' ORDER BY 1"
+    )
+    hour = timedelta(hours=1)
+    assert pieces == [
+        (window.start, end - 2 * hour),
+        (end - 2 * hour, end - hour),
+        (end - hour, end),
+        (end, window.end),
+    ]

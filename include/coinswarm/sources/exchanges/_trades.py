@@ -44,7 +44,8 @@ class TradeHistory:
     `following(instrument, span, page)` is the request after `page`, the first one if that is None, and None once the
     span is covered. `number(record)` is the trade's place in the venue's consecutive numbers, None where it has none:
     then a hole can be closed by time only. A page costs `seconds` of the venue's rate budget. `reach` is how far back
-    it goes, None for all of history; without numbers, whether an answer reached far enough is seen by its oldest trade.
+    it goes, None for all of history. Where answers go back `from_start` of the span on, they leave out nothing at its
+    beginning; of others, and without numbers, whether they reached far enough is seen by their oldest trade.
     """
 
     following: Callable[[Instrument, Span, Page | None], Request | None]
@@ -52,6 +53,7 @@ class TradeHistory:
     seconds: float
     number: Callable[[Record], int | None] = lambda record: None
     reach: timedelta | None = None
+    from_start: bool = False
 
 
 def by_trade_id(record: Record) -> int | None:

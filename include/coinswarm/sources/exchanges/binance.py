@@ -434,9 +434,9 @@ def _trades_after(instrument: Instrument, span: Span, page: Page | None) -> Requ
 
 TRADE_HISTORY = {
     # Of 6,000 (spot) and 2,400 weight a minute and address; a page weighs 25 and 20.
-    "spot": TradeHistory(_trades_after, parse_trades, seconds=0.5, number=by_trade_id),
-    "usdm": TradeHistory(_trades_after, parse_trades, seconds=1.0, number=by_trade_id),
-    "coinm": TradeHistory(_trades_after, parse_trades, seconds=1.0, number=by_trade_id),
+    "spot": TradeHistory(_trades_after, parse_trades, seconds=0.5, number=by_trade_id, from_start=True),
+    "usdm": TradeHistory(_trades_after, parse_trades, seconds=1.0, number=by_trade_id, from_start=True),
+    "coinm": TradeHistory(_trades_after, parse_trades, seconds=1.0, number=by_trade_id, from_start=True),
 }
 
 

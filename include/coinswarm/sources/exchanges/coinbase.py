@@ -124,7 +124,7 @@ def _trades_before(instrument: Instrument, span: Span, page: Page | None) -> Req
     )
 
 
-TRADE_HISTORY = {"spot": TradeHistory(_trades_before, parse_trades, seconds=0.2, number=by_trade_id)}
+TRADE_HISTORY = {"spot": TradeHistory(_trades_before, parse_trades, seconds=0.2, number=by_trade_id, from_start=True)}
 
 
 def parse_order_book(body: bytes, request: Request) -> Iterator[Record | Rejected]:

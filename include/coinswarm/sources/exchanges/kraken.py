@@ -219,7 +219,7 @@ def _futures_trades_before(instrument: Instrument, span: Span, page: Page | None
 
 
 TRADE_HISTORY = {
-    "spot": TradeHistory(_spot_trades_after, parse_trades, seconds=1.5, number=by_trade_id),
+    "spot": TradeHistory(_spot_trades_after, parse_trades, seconds=1.5, number=by_trade_id, from_start=True),
     "futures": TradeHistory(_futures_trades_before, parse_trades, seconds=0.5),
 }
 
