@@ -73,8 +73,7 @@ def open_gap(conn: Session, gap: Gap) -> bool:
 def open_gaps(conn: Session, channel: str, *, since: datetime) -> list[Gap]:
     """Gaps of a channel that began after `since` and are not closed yet, oldest first."""
     rows = conn.execute(
-        "SELECT gap_id, revision, venue, symbol, channel, state, reason, opened_at, closed_at, first_missing,"
-        " last_missing, missing_count, repaired_count, detail FROM ops.stream_gaps_current"
+        f"SELECT {_COLUMNS} FROM ops.stream_gaps_current"
         " WHERE channel = %s AND state <> 'repaired' AND opened_at >= %s ORDER BY opened_at, gap_id",
         [channel, since],
     ).fetchall()
@@ -130,16 +129,24 @@ def settle_verdicts(conn: Session) -> None:
 
     Its own gaps it knows itself; these are those of the archive, and those that were repaired.
     """
+    # What was recorded of a gap lately holds its newest revision.
     rows = conn.execute(
-        "SELECT gap_id, revision, venue, symbol, channel, state, reason, opened_at, closed_at, first_missing,"
-        " last_missing, missing_count, repaired_count, detail FROM ops.stream_gaps_current"
-        " WHERE recorded_at > clock_timestamp() - interval '1 hour' AND reason <> 'requested'"
+        f"SELECT {_COLUMNS} FROM (SELECT DISTINCT ON (gap_id) * FROM ops.stream_gaps"
+        " WHERE recorded_at > clock_timestamp() - interval '1 hour' ORDER BY gap_id, revision DESC) AS lately"
+        " WHERE reason <> 'requested'"
         " AND (state = 'repaired' AND detail ? 'pages' OR state <> 'repaired' AND session_id IS NULL)"
     ).fetchall()
     for gap in (Gap(*row) for row in rows):
         repaired = gap.state == "repaired"
         proven = {"proven": gap.detail.get("proven", False)} if repaired else {}
         conn.execute(_RESTORED if repaired else _SUSPECT, _place(gap) | proven)
+
+
+# As in `Gap`.
+_COLUMNS = (
+    "gap_id, revision, venue, symbol, channel, state, reason, opened_at, closed_at, first_missing, last_missing,"
+    " missing_count, repaired_count, detail"
+)
 
 
 def _place(gap: Gap) -> dict[str, Any]:
