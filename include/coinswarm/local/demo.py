@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
+
+import requests
 
 from coinswarm.cli import output
 from coinswarm.clients.channels import VENUES
@@ -46,14 +48,15 @@ def show(access: Access) -> None:
     airflow = Airflow(access)
     expected = _ingest_dags()
     with output.progress() as bar:
-        _wait(bar, "DAGs parsed", expected, lambda dag: dag in airflow.dag_ids())
+        _wait(bar, "DAGs parsed", expected, lambda names: set(names) - set(airflow.dag_ids()))
         wanted = [(f"demo-{s}-{d}{f'-{t}' if t else ''}", (s, d, t, days)) for s, d, t, days in HISTORY]
         for run_id, (source, dataset, timeframe, days) in wanted:
             airflow.trigger("backfill_history", run_id, _backfill(source, dataset, timeframe, days))
-        _wait(bar, "ingest DAGs green", expected, lambda dag: _green(airflow, dag))
+        _wait(bar, "ingest DAGs green", expected, _until(lambda dag: _green(airflow, dag)))
         airflow.unpause("stream_ticks")
-        _wait(bar, "history", [run_id for run_id, _ in wanted], lambda run: _green(airflow, "backfill_history", run))
-        _wait(bar, "live feeds", VENUES, lambda venue: demo_ticks.heard(airflow, venue))
+        runs = [run_id for run_id, _ in wanted]
+        _wait(bar, "history", runs, _until(lambda run: _green(airflow, "backfill_history", run)))
+        _wait(bar, "live feeds", VENUES, _until(lambda venue: demo_ticks.heard(airflow, venue)))
         _run(bar, airflow, "archive_ticks", "demo-archive", "ticks archived")
         # From the last whole hour on, so that there is a volume delta before the feeds have run for an hour.
         _run(bar, airflow, "repair_gaps", "demo-trades", "trades before", _past_trades())
@@ -91,7 +94,7 @@ def _past_trades() -> dict[str, Any]:
 
 def _run(bar: Any, airflow: Airflow, dag_id: str, run_id: str, what: str, conf: dict[str, Any] | None = None) -> None:
     airflow.trigger(dag_id, run_id, conf)
-    _wait(bar, what, [run_id], lambda run: _green(airflow, dag_id, run))
+    _wait(bar, what, [run_id], _until(lambda run: _green(airflow, dag_id, run)))
 
 
 def _green(airflow: Airflow, dag_id: str, run_id: str = "") -> bool:
@@ -101,17 +104,27 @@ def _green(airflow: Airflow, dag_id: str, run_id: str = "") -> bool:
     return state == "success"
 
 
-def _wait(bar: Any, what: str, names: Iterable[str], done: Callable[[str], bool]) -> None:
-    waiting = list(names)
+def _until(done: Callable[[str], bool]) -> Callable[[Collection[str]], Collection[str]]:
+    return lambda names: [name for name in names if not done(name)]
+
+
+def _wait(bar: Any, what: str, names: Iterable[str], left: Callable[[Collection[str]], Collection[str]]) -> None:
+    """Until nothing is `left` of the names, each of which is asked about again while it is."""
+    waiting: Collection[str] = list(names)
     task = bar.add_task(what, total=len(waiting))
     give_up = time.monotonic() + PATIENCE.total_seconds()
     while True:
-        waiting = [name for name in waiting if not done(name)]
+        try:
+            waiting = left(waiting)
+        except requests.RequestException as error:
+            # A busy machine: what does not answer now is asked again.
+            if time.monotonic() > give_up:
+                raise CoinswarmError(f"Airflow does not answer: {error}") from error
         bar.update(task, completed=bar.tasks[task].total - len(waiting))
         if not waiting:
             return
         if time.monotonic() > give_up:
-            raise CoinswarmError(f"still waiting for {what} after {PATIENCE}: {', '.join(waiting)}")
+            raise CoinswarmError(f"still waiting for {what} after {PATIENCE}: {', '.join(sorted(waiting))}")
         time.sleep(1)
 
 

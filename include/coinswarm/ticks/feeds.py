@@ -465,6 +465,9 @@ class Feeds:
     def interrupted(self, feed: Feed, reason: GapReason, at_ms: int, **detail: Any) -> None:
         """Nothing of this stream comes any more, since a moment of our clock."""
         at_ms = feed.traded_ms(at_ms)
+        if (doubted_ms := self._doubtful.pop(feed, None)) is not None:
+            # Another gap: what follows may turn out to be whole.
+            self._gaps.end(self.venue, feed.symbol, feed.channel.value, doubted_ms, None, numbered=False)
         if feed.minutes.down_since is None:
             feed.minutes.down_since = at_ms
         self._gaps.begin(self.venue, feed.symbol, feed.channel.value, reason, at_ms, **detail)
@@ -475,8 +478,13 @@ class Feeds:
 
     def doubtful(self, feed: Feed, reason: GapReason, from_ms: int, now_ms: int, **detail: Any) -> None:
         """Something of a stream that goes on was lost, and maybe more soon: one gap until a second brings no more."""
+        name = (self.venue, feed.symbol, feed.channel.value)
+        if feed.minutes.down_since is not None:
+            # It has a gap that runs, and is about what was not heard.
+            self._gaps.lost(*name, reason, feed.traded_ms(from_ms), now_ms, detail=detail)
+            return
         if feed not in self._doubtful:
-            self._gaps.begin(self.venue, feed.symbol, feed.channel.value, reason, feed.traded_ms(from_ms), **detail)
+            self._gaps.begin(*name, reason, feed.traded_ms(from_ms), **detail)
         self._doubtful[feed] = now_ms
 
     def rejected(self, errors: Mapping[str, str], from_ms: int, now_ms: int) -> None:
@@ -490,9 +498,7 @@ class Feeds:
         for feed, at_ms in list(self._doubtful.items()):
             if now_ms - at_ms >= _DOUBT_MS:
                 del self._doubtful[feed]
-                # A stream that has stopped meanwhile is told of when it resumes.
-                if feed.minutes.down_since is None:
-                    self._gaps.end(self.venue, feed.symbol, feed.channel.value, at_ms, None, numbered=False)
+                self._gaps.end(self.venue, feed.symbol, feed.channel.value, at_ms, None, numbered=False)
 
     def resumed(self, feed: Feed, now_ms: int) -> None:
         """The stream is there again; what is missing of numbered trades, the next of them tells."""

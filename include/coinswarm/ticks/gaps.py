@@ -128,7 +128,7 @@ class Gaps:
             ]
 
     def end_all(self, at_ms: int) -> None:
-        """A successor goes on, and does not know of them; of numbered trades the archive finds the end."""
+        """We end, and whoever goes on does not know of them; of trades the archive finds the end."""
         for venue, symbol, channel in list(self._running):
             if channel != Channel.TRADES.value:
                 self.end(venue, symbol, channel, at_ms, None, numbered=False)

@@ -485,8 +485,7 @@ class Pump:
         await asyncio.gather(*others, return_exceptions=True)
         try:
             if was_writing and state != "lease_lost":
-                if state == "handed_over":
-                    self._gaps.end_all(time.time_ns() // 1_000_000)
+                self._gaps.end_all(time.time_ns() // 1_000_000)
                 await self._write_the_rest()
             self.writing = False
             writer_task.cancel()

@@ -547,7 +547,7 @@ class Session:
                 self.feeds.interrupted(feed, reason, max(since, alive_ms), why=link.why_closed)
 
     def _alive_ms(self, link: Link) -> int:
-        return max(link.heard_ms, *(feed.heard_ms for feed in self.own_feeds()))
+        return max((link.heard_ms, *(feed.heard_ms for feed in self.own_feeds())))
 
     # What the socket tells
 

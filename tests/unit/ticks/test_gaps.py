@@ -44,7 +44,7 @@ def test_hole_that_nobody_watches_any_more_is_never_said_to_be_repaired() -> Non
     assert [gap.first_missing for gap in told if gap.repaired] == ["30"]
 
 
-def test_gaps_that_run_when_a_successor_takes_over_end_but_for_trades() -> None:
+def test_gaps_that_run_when_the_pump_ends_end_with_it_but_for_trades() -> None:
     gaps, told = _gaps()
     for channel in ("orderbook", "liquidations", "trades"):
         gaps.begin("kraken", "BTC-USD", channel, GapReason.DISCONNECT, 1)

@@ -221,6 +221,30 @@ def test_entries_that_redis_rejects_are_a_gap_of_their_stream_alone() -> None:
     ]
 
 
+def test_entries_that_redis_rejects_stay_missing_though_the_numbers_go_on() -> None:
+    session, told = session_of("binance_spot")
+    link, feed = Link(session), session.feeds.trades["ETH-BTC"]
+    link.take_charge()
+
+    def trade(number: int) -> tuple[Trade]:
+        return (Trade("ETH-BTC", "1", "1", "buy", 1_000 + number, str(number), number, number),)
+
+    session.feeds.take(link, trade(1), 1_001)
+    session.feeds.take(link, trade(2), 1_002)
+    session.feeds.rejected({"trades:ETH-BTC": "WRONGTYPE"}, 1_001, 1_002)
+    session.feeds.interrupted(feed, GapReason.DISCONNECT, 1_010)
+    session.feeds.rejected({"trades:ETH-BTC": "WRONGTYPE"}, 1_002, 1_011)
+    session.feeds.resumed(feed, 1_020)
+    session.feeds.take(link, trade(3), 1_021)
+    newest = {gap.gap_id: gap for gap in told}
+    assert [(gap.reason, gap.state, gap.opened_ms, gap.missing) for gap in newest.values()] == [
+        (GapReason.REDIS, "open", 1_001, None),
+        (GapReason.DISCONNECT, "repaired", 1_010, 0),
+        (GapReason.REDIS, "open", 1_002, None),
+    ]
+    assert all(gap.closed_ms is not None for gap in newest.values())
+
+
 def test_trades_are_not_kept_for_a_book_that_is_away() -> None:
     session, _ = session_of("bybit_linear")
     feed, book = session.feeds.trades[PERP], session.feeds.get(Channel.BOOK, PERP)
