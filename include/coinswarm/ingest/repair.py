@@ -242,7 +242,9 @@ class _Repairer:
         # Without numbers the answer has to reach back beyond the hole, or it may have begun in its middle.
         reached = gap.opened_at if gap.reason == REQUESTED else span.start + MARGIN
         found.oldest = oldest
-        found.covered = not found.unfinished and (wanted is not None or history.from_start or oldest <= reached)
+        # One without any trade says nothing of how far it went.
+        from_start = history.from_start and oldest < self._now
+        found.covered = not found.unfinished and (wanted is not None or from_start or oldest <= reached)
         if found.unfinished:
             found.reason = f"these are more than {MOST_PAGES} pages"
         elif not found.covered:

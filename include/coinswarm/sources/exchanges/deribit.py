@@ -299,9 +299,7 @@ def _trades_after(instrument: Instrument, span: Span, page: Page | None) -> Requ
     )
 
 
-TRADE_HISTORY = {
-    "perpetual": TradeHistory(_trades_after, parse_trades, seconds=0.2, number=by_sequence, from_start=True)
-}
+TRADE_HISTORY = {"perpetual": TradeHistory(_trades_after, parse_trades, seconds=0.2, number=by_sequence)}
 
 
 def parse_instruments(body: bytes, request: Request) -> Iterator[Record | Rejected]:
