@@ -92,26 +92,8 @@ def note_unfit(conn: Session, batch: Batch, refusals: Iterable[Rejected]) -> Non
             found.setdefault(reader.symbol, []).append((milliseconds_of(entry.id), _number_of(entry)))
     for symbol, trades in found.items():
         numbers = sorted(int(number) for _, number in trades if number.isdecimal() and batch.source in NUMBERED)
-        times = sorted(at for at, _ in trades)
-        open_gap(
-            conn,
-            Gap(
-                gap_id=gap_id_of("unfit", str(batch.batch_id), symbol),
-                revision=1,
-                venue=batch.source,
-                symbol=symbol,
-                channel="trades",
-                state="open",
-                reason="malformed",
-                opened_at=from_milliseconds(times[0]),
-                closed_at=from_milliseconds(times[-1]),
-                first_missing=str(numbers[0]) if numbers else None,
-                last_missing=str(numbers[-1]) if numbers else None,
-                missing=len(trades),
-                repaired=0,
-                detail={"batch": str(batch.batch_id)},
-            ),
-        )
+        times = sorted(from_milliseconds(at) for at, _ in trades)
+        _open_malformed(conn, batch, "unfit", symbol, times, [str(number) for number in numbers])
 
 
 def note_refused(conn: Session, batch: Batch, lines: Sequence[str]) -> None:
@@ -124,26 +106,33 @@ def note_refused(conn: Session, batch: Batch, lines: Sequence[str]) -> None:
         found.setdefault(fields[1], []).append((fields[2], fields[8]))
     for symbol, trades in found.items():
         ids = sorted((trade_id for _, trade_id in trades), key=lambda one: (len(one), one))
-        times = sorted(at for at, _ in trades)
-        open_gap(
-            conn,
-            Gap(
-                gap_id=gap_id_of("refused", str(batch.batch_id), symbol),
-                revision=1,
-                venue=batch.source,
-                symbol=symbol,
-                channel="trades",
-                state="open",
-                reason="malformed",
-                opened_at=_moment(times[0]),
-                closed_at=_moment(times[-1]),
-                first_missing=ids[0],
-                last_missing=ids[-1],
-                missing=len(ids),
-                repaired=0,
-                detail={"batch": str(batch.batch_id)},
-            ),
-        )
+        times = sorted(_moment(at) for at, _ in trades)
+        _open_malformed(conn, batch, "refused", symbol, times, ids)
+
+
+def _open_malformed(
+    conn: Session, batch: Batch, kind: str, symbol: str, times: Sequence[datetime], ids: Sequence[str]
+) -> None:
+    """A gap for trades of a batch: `times` in order, one for each; `ids` in order, none if they say nothing."""
+    open_gap(
+        conn,
+        Gap(
+            gap_id=gap_id_of(kind, str(batch.batch_id), symbol),
+            revision=1,
+            venue=batch.source,
+            symbol=symbol,
+            channel="trades",
+            state="open",
+            reason="malformed",
+            opened_at=times[0],
+            closed_at=times[-1],
+            first_missing=ids[0] if ids else None,
+            last_missing=ids[-1] if ids else None,
+            missing=len(times),
+            repaired=0,
+            detail={"batch": str(batch.batch_id)},
+        ),
+    )
 
 
 def _first_numbers(entries: Sequence[Entry]) -> dict[str, int | None]:
