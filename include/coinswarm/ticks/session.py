@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import random
+import socket
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -131,6 +132,9 @@ class Link(WSListener):
     def on_ws_connected(self, transport: WSTransport) -> None:
         """The handshake is done."""
         self.transport = transport
+        # Left to itself the system keeps megabytes, and picows doubles its buffer until one reading takes them all.
+        most = self._session.settings.socket_receive_bytes
+        transport.underlying_transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, most)
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         """A frame came: the hot path."""

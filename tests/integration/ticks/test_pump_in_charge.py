@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from dataclasses import replace
 
 import pytest
@@ -49,6 +50,27 @@ def test_pump_under_load_writes_every_trade_once_and_in_order(exchange: Exchange
         assert redis_client.sismember("ticks:streams", "trades:BTC-USDT")
         assert redis_client.hget("ticks:cursor:binance_spot", "binance BTC-USDT") == "20000"
         assert not redis_client.exists("ticks:lease:binance_spot")
+
+
+def test_flood_that_waits_in_the_socket_is_read_in_pieces(exchange: Exchange, empty_redis: Connection) -> None:
+    pieces: list[int] = []
+
+    async def scenario() -> None:
+        async with pumping(resolver(exchange.url, empty_redis)) as followed:
+            await _listened_to(exchange)
+            link = followed.pump._parts[0].link
+            take = link._take
+            link._take = lambda *args: (pieces.__setitem__(-1, pieces[-1] + 1), take(*args))
+            trading = asyncio.create_task(_trade(exchange, 60_000))
+            while not trading.done() or length(empty_redis) < 60_000:
+                pieces.append(0)
+                time.sleep(0.1)  # noqa: ASYNC251 - others have their turn, and the socket fills
+                await asyncio.sleep(0)
+
+    asyncio.run(scenario())
+    assert sum(pieces) >= 60_000
+    frame_bytes = 150
+    assert max(pieces) <= 2 * QUICK.socket_receive_bytes / frame_bytes  # the system takes twice what it is told to
 
 
 def test_pump_when_trades_never_come_tells_which(exchange: Exchange, empty_redis: Connection) -> None:
