@@ -62,7 +62,8 @@ class Trade(VenueTick, frozen=True, kw_only=True):
     """A trade, or a taker's order at one price where the venue sums those up. It may come twice: `trade_id` tells.
 
     `side` is what the taker did, `buy` or `sell`; `size` is in base units, `native` as the venue counts where that
-    differs; `sequence` is the first number that it covers, where that is not `trade_id`.
+    differs; `sequence` is the first number that it covers, where that is not `trade_id`. `liquidation` is whether a
+    forced order took part, None where the venue's trades do not say.
     """
 
     price: Decimal
@@ -71,6 +72,7 @@ class Trade(VenueTick, frozen=True, kw_only=True):
     trade_id: str
     native: Decimal | None = None
     sequence: int | None = None
+    liquidation: bool | None = None
 
 
 class Level(NamedTuple):
@@ -239,6 +241,7 @@ def _trade(channel: str, symbol: str, entry_id: str, fields: Fields) -> Trade:
         trade_id=_text(fields, "id"),
         native=_optional(fields, "native"),
         sequence=_optional_whole(fields, "seq"),
+        liquidation=_flag(fields, "liquidation") if "liquidation" in fields else None,
     )
 
 
@@ -274,7 +277,7 @@ def _liquidation(channel: str, symbol: str, entry_id: str, fields: Fields) -> Li
         price=_positive(fields, "price"),
         size=_size(fields, "size"),
         price_kind=_text(fields, "price_kind"),
-        sampled=_one_of(fields, "sampled", ("0", "1")) == "1",
+        sampled=_flag(fields, "sampled"),
         native=_optional(fields, "native"),
     )
 
@@ -400,6 +403,10 @@ def _one_of(fields: Fields, name: str, known: tuple[str, ...]) -> str:
     if value not in known:
         raise FieldError(name, f"{value[:40]!r} is not {' or '.join(known)}")
     return value
+
+
+def _flag(fields: Fields, name: str) -> bool:
+    return _one_of(fields, name, ("0", "1")) == "1"
 
 
 def _decimal(value: str, name: str) -> Decimal:

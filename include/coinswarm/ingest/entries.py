@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cache
+from itertools import combinations
 from typing import Any, NamedTuple
 
 import msgspec
@@ -32,18 +33,17 @@ _POSITIVE = rf"(?=[0.]*[1-9]){_NUMBER}"
 _TIME = r"([0-9]{10})([0-9]{3})"
 # Whatever fits here would pass `records.check`; whatever does not goes the long way and is judged there.
 _TRADE = rf"({_POSITIVE})\t({_NUMBER})\t(buy|sell)\t{_TIME}\t([A-Za-z0-9][A-Za-z0-9._:+-]{{0,63}})"
-_SEQUENCE = r"\t([0-9]{1,18})"
-_NATIVE = rf"\t({_NUMBER})"
 # By the names of their fields, in the order in which the pump writes them.
+_OPTIONAL = {"seq ": r"\t([0-9]{1,18})", "native ": rf"\t({_NUMBER})", "liquidation ": r"\t([01])"}
 _SHAPES = {
-    f"venue price size side ts id {names}recv": re.compile(rf"{_TRADE}{values}\t{_TIME}", re.ASCII)
-    for names, values in (
-        ("", "()()"),
-        ("seq ", f"{_SEQUENCE}()"),
-        ("native ", f"(){_NATIVE}"),
-        ("seq native ", _SEQUENCE + _NATIVE),
+    f"venue price size side ts id {''.join(name for name in _OPTIONAL if name in there)}recv": re.compile(
+        _TRADE + "".join(value if name in there else "()" for name, value in _OPTIONAL.items()) + rf"\t{_TIME}",
+        re.ASCII,
     )
+    for size in range(len(_OPTIONAL) + 1)
+    for there in combinations(_OPTIONAL, size)
 }
+_SAID = {"0": "f", "1": "t", "": "\\N"}
 _NULL = "\\N"
 _RECEIVED = [column.name for column in BEFORE].index("received_at")
 _SKEW_SECONDS = int(CLOCK_SKEW.total_seconds())
@@ -98,11 +98,12 @@ class Reader:
         if found is not None:
             venue = fields[1]
             head = self._heads.get(venue) or self._head(venue)
-            price, size, side, second, ms, trade_id, sequence, native, received, received_ms = found.groups()
+            price, size, side, second, ms, trade_id, sequence, native, forced, received, received_ms = found.groups()
             if head is not None and int(second) < int(received) + _SKEW_SECONDS:
                 line = (
                     f"{head[0]}{_second(second)}.{ms}+00\t\\N\t{_second(received)}.{received_ms}+00\t\\N\tobserved\tf"
-                    f"\t{trade_id}\t{head[1]}\t{price}\t{size}\t{side}\t{native or _NULL}\t{sequence or _NULL}\t\\N"
+                    f"\t{trade_id}\t{head[1]}\t{price}\t{size}\t{side}"
+                    f"\t{native or _NULL}\t{sequence or _NULL}\t{_SAID[forced]}"
                 )
                 return Row(venue, int(second) // 86_400, trade_id, line)
         return self._read_slowly(entry)
@@ -202,21 +203,26 @@ def _trade(venue: str, symbol: str, fields: Mapping[str, str]) -> dict[str, Any]
         "side": text(fields, "side"),
         "size_native": optional_decimal(fields, "native"),
         "sequence": whole(fields, "seq") if fields.get("seq") else None,
+        "is_liquidation": _flag(fields, "liquidation") if "liquidation" in fields else None,
     }
 
 
 def _liquidation(_venue: str, _symbol: str, fields: Mapping[str, str]) -> dict[str, Any]:
-    sampled = {"0": False, "1": True}.get(text(fields, "sampled"))
-    if sampled is None:
-        raise FieldError("sampled", "not 0 or 1")
     return {
         "side": text(fields, "side"),
         "price": decimal(fields, "price"),
         "size_base": decimal(fields, "size"),
         "size_native": optional_decimal(fields, "native"),
         "price_kind": text(fields, "price_kind"),
-        "is_sampled": sampled,
+        "is_sampled": _flag(fields, "sampled"),
     }
+
+
+def _flag(fields: Mapping[str, str], name: str) -> bool:
+    value = {"0": False, "1": True}.get(text(fields, name))
+    if value is None:
+        raise FieldError(name, "not 0 or 1")
+    return value
 
 
 def _book(_venue: str, _symbol: str, fields: Mapping[str, str]) -> dict[str, Any]:

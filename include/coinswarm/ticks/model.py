@@ -31,6 +31,7 @@ class Trade(Struct, frozen=True, gc=False):
 
     `size` is in base units. `native` is the size as the venue counts it, empty if that is base units. `side` is what
     the taker did, `buy` or `sell`. `first` and `last` are the consecutive numbers that it covers, for proof of gaps.
+    `liquidation` is whether a forced order took part; None where the venue's trades do not say.
     """
 
     symbol: str
@@ -42,6 +43,7 @@ class Trade(Struct, frozen=True, gc=False):
     first: int = -1
     last: int = -1
     native: str = ""
+    liquidation: bool | None = None
 
 
 class BookUpdate(Struct, frozen=True):

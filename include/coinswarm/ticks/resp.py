@@ -21,6 +21,7 @@ _TIME = tuple(f"$2\r\nts\r\n${length}\r\n" for length in range(_LONGEST))
 _ID = tuple(f"\r\n$2\r\nid\r\n${length}\r\n" for length in range(_LONGEST))
 _SEQ = tuple(f"$3\r\nseq\r\n${length}\r\n" for length in range(_LONGEST))
 _NATIVE = tuple(f"$6\r\nnative\r\n${length}\r\n" for length in range(_LONGEST))
+_LIQUIDATION = tuple(f"$11\r\nliquidation\r\n$1\r\n{said}\r\n" for said in (0, 1))
 _SIDE = {"buy": "\r\n$4\r\nside\r\n$3\r\nbuy\r\n", "sell": "\r\n$4\r\nside\r\n$4\r\nsell\r\n"}
 
 
@@ -73,6 +74,8 @@ def trade_fields(trade: Trade, venue: str, recv: str) -> dict[str, str]:
         fields["seq"] = str(trade.first)
     if trade.native:
         fields["native"] = trade.native
+    if trade.liquidation is not None:
+        fields["liquidation"] = str(int(trade.liquidation))
     fields["recv"] = recv
     return fields
 
@@ -81,29 +84,29 @@ def trade_encoder(key: str, venue: str) -> Encoder:
     """`encode(trade, recv_field)` for one stream: `entry` of `trade_fields`, with all that is constant prepared."""
     heads = tuple(
         f"*{arguments}\r\n$4\r\nXADD\r\n{_bulk(key)}$1\r\n*\r\n$5\r\nvenue\r\n{_bulk(venue)}$5\r\nprice\r\n"
-        for arguments in (17, 19, 21)
+        for arguments in (17, 19, 21, 23)
     )
-    head, longer, longest = heads
+    head = heads[0]
 
     def encode(trade: Trade, recv: str) -> str:
         price, size, number, moment, first = trade.price, trade.size, trade.id, str(trade.ts), str(trade.first)
         try:
-            if first == number and not trade.native:
+            if first == number and not trade.native and trade.liquidation is None:
                 text = (
                     f"{head}{_LENGTH[len(price)]}{price}{_SIZE[len(size)]}{size}{_SIDE[trade.side]}"
                     f"{_TIME[len(moment)]}{moment}{_ID[len(number)]}{number}\r\n{recv}"
                 )
             else:
-                start, extra = head, ""
+                extra = []
                 if trade.first >= 0 and first != number:
-                    start, extra = longer, f"{_SEQ[len(first)]}{first}\r\n"
-                if trade.native:
-                    native = trade.native
-                    start = longest if extra else longer
-                    extra = f"{extra}{_NATIVE[len(native)]}{native}\r\n"
+                    extra.append(f"{_SEQ[len(first)]}{first}\r\n")
+                if native := trade.native:
+                    extra.append(f"{_NATIVE[len(native)]}{native}\r\n")
+                if trade.liquidation is not None:
+                    extra.append(_LIQUIDATION[trade.liquidation])
                 text = (
-                    f"{start}{_LENGTH[len(price)]}{price}{_SIZE[len(size)]}{size}{_SIDE[trade.side]}"
-                    f"{_TIME[len(moment)]}{moment}{_ID[len(number)]}{number}\r\n{extra}{recv}"
+                    f"{heads[len(extra)]}{_LENGTH[len(price)]}{price}{_SIZE[len(size)]}{size}{_SIDE[trade.side]}"
+                    f"{_TIME[len(moment)]}{moment}{_ID[len(number)]}{number}\r\n{''.join(extra)}{recv}"
                 )
         except (IndexError, KeyError):
             text = ""

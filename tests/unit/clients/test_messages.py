@@ -117,6 +117,7 @@ def test_read_when_a_kind_exists_then_its_example_is_readable(kind: str) -> None
         ("trades", "recv", "0"),
         ("trades", "seq", "1.5"),
         ("trades", "native", "three"),
+        ("trades", "liquidation", "yes"),
         ("orderbook", "bids", None),
         ("orderbook", "bids", "[[1,2]]"),
         ("orderbook", "bids", '[["1"]]'),

@@ -64,11 +64,21 @@ texts = st.text(alphabet=st.characters(codec="utf-8"), max_size=8)
     venue=st.one_of(st.sampled_from(["okx", "binance", "nowhere"]), texts),
     native=st.one_of(st.none(), numbers),
     seq=st.one_of(st.none(), st.integers(0, 2**70), texts),
+    liquidation=st.one_of(st.none(), st.sampled_from(["0", "1", "2", ""])),
 )
 def test_read_when_the_short_way_takes_an_entry_then_the_long_way_says_the_same(
-    price: str, size: str, side: str, ts: Any, trade_id: str, venue: str, native: str | None, seq: Any
+    price: str,
+    size: str,
+    side: str,
+    ts: Any,
+    trade_id: str,
+    venue: str,
+    native: str | None,
+    seq: Any,
+    liquidation: str | None,
 ) -> None:
-    extra = {name: value for name, value in (("seq", seq), ("native", native)) if value is not None}
+    optional = (("seq", seq), ("native", native), ("liquidation", liquidation))
+    extra = {name: value for name, value in optional if value is not None}
     one = entry(fields(price=price, size=size, side=side, ts=ts, id=trade_id, venue=venue, **extra))
     reader = Reader(KEY)
     quick, slow = reader.read(one), reader._read_slowly(one)
@@ -81,9 +91,12 @@ def test_read_when_the_short_way_takes_an_entry_then_the_long_way_says_the_same(
 
 @pytest.mark.parametrize("native", ["", "3"])
 @pytest.mark.parametrize("first", [-1, 7, 5])
-def test_read_when_the_pump_wrote_the_entry_then_the_short_way_takes_it(native: str, first: int) -> None:
+@pytest.mark.parametrize(("liquidation", "said"), [(None, r"\N"), (False, "f"), (True, "t")])
+def test_read_when_the_pump_wrote_the_entry_then_the_short_way_takes_it(
+    native: str, first: int, liquidation: bool | None, said: str
+) -> None:
     # The pump and this reader agree about names and order, or every trade would go the long way.
-    trade = Trade("BTC-USDT", "60000.10", "0.001", "sell", NOON, "7", first, 7, native)
+    trade = Trade("BTC-USDT", "60000.10", "0.001", "sell", NOON, "7", first, 7, native, liquidation)
     reader = Reader(KEY)
     row = reader.read(entry(trade_fields(trade, "okx", str(NOON + 3))))
     assert isinstance(row, Row)
@@ -91,6 +104,7 @@ def test_read_when_the_pump_wrote_the_entry_then_the_short_way_takes_it(native: 
     found = columns(row)
     assert found["sequence"] == (Decimal(5) if first == 5 else r"\N")
     assert found["size_native"] == (Decimal(3) if native else r"\N")
+    assert found["is_liquidation"] == said
 
 
 def test_row_when_received_at_another_time_then_says_the_same_and_otherwise_not() -> None:

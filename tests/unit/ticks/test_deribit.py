@@ -96,6 +96,7 @@ def test_trade_in_dollars_becomes_coins_and_is_numbered_per_instrument() -> None
             30289442,
             30289442,
             "10.0",
+            liquidation=False,
         )
     ]
     frame = push("trades.BTC-PERPETUAL.100ms", [TRADE])
@@ -117,6 +118,7 @@ def test_trade_by_liquidation_names_the_liquidated_positions(who: str, direction
     events = VENUE.decode(push("trades.BTC-PERPETUAL.100ms", [TRADE | {"liquidation": who, "direction": direction}]))
     assert [event.side for event in events if isinstance(event, Liquidation)] == positions
     assert {event.size for event in events if isinstance(event, Liquidation | Trade)} == {"0.001117318436"}
+    assert [event.liquidation for event in events if isinstance(event, Trade)] == [True]
 
 
 def test_trade_of_an_option_is_in_coins() -> None:

@@ -78,9 +78,8 @@ def frame(base: dict[str, object], **changes: object) -> bytes:
 
 
 def test_linear_trade_is_in_base_units_and_numbered() -> None:
-    assert VENUE.decode(frame(TRADE)) == [
-        Trade("BTC-USD-PERP", "34969.5", "0.15", "sell", 1612269825817, str(TRADE["uid"]), 653355, 653355)
-    ]
+    what = ("BTC-USD-PERP", "34969.5", "0.15", "sell", 1612269825817, str(TRADE["uid"]), 653355, 653355)
+    assert VENUE.decode(frame(TRADE)) == [Trade(*what, liquidation=False)]
 
 
 def test_inverse_trade_becomes_coins_and_keeps_its_dollars() -> None:
@@ -94,6 +93,7 @@ def test_inverse_trade_becomes_coins_and_keeps_its_dollars() -> None:
 def test_trade_by_liquidation_is_also_a_liquidation_of_the_position(side: str, position: str) -> None:
     trade, liquidation = VENUE.decode(frame(TRADE, type="liquidation", side=side))
     assert isinstance(trade, Trade)
+    assert trade.liquidation
     assert liquidation == Liquidation(
         "BTC-USD-PERP", position, "34969.5", "0.15", 1612269825817, "average", sampled=False
     )

@@ -25,6 +25,7 @@ trades = st.builds(
     first=numbers,
     last=numbers,
     native=st.just("") | texts,
+    liquidation=st.sampled_from([None, False, True]),
 )
 
 
@@ -55,9 +56,14 @@ def test_trade_encoder_makes_the_same_entry_as_the_general_way(trade: Trade, rec
         (Trade("BTC-USD", "1.5", "2", "buy", 17, "BTC-9", 9, 9), {"seq": "9"}),
         (Trade("BTC-USD", "1.5", "2", "buy", 17, "a-uuid", native="200"), {"native": "200"}),
         (Trade("BTC-USD", "1.5", "2", "buy", 17, "BTC-9", 9, 9, "200"), {"seq": "9", "native": "200"}),
+        (Trade("BTC-USD", "1.5", "2", "buy", 17, "9", 9, 9, liquidation=False), {"liquidation": "0"}),
+        (
+            Trade("BTC-USD", "1.5", "2", "buy", 17, "BTC-9", 9, 9, "200", liquidation=True),
+            {"seq": "9", "native": "200", "liquidation": "1"},
+        ),
     ],
 )
-def test_trade_fields_name_sequence_and_native_size_where_they_say_something(
+def test_trade_fields_name_what_is_not_always_there_where_they_say_something(
     trade: Trade, extra: dict[str, str]
 ) -> None:
     always = {"venue": "okx", "price": "1.5", "size": "2", "side": "buy", "ts": "17", "id": trade.id, "recv": "18"}

@@ -266,6 +266,7 @@ def parse_trades(body: bytes, request: Request) -> Iterator[Record | Rejected]:
                 **sizes(SLUG, symbol, decimal(row, "amount"), price, contract_size=_ONE_DOLLAR),
                 "side": text(row, "direction"),
                 "sequence": whole(row, "trade_seq"),
+                "is_liquidation": row.get("liquidation") is not None,
             },
         )
 

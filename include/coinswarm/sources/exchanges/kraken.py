@@ -186,6 +186,7 @@ def _futures_trade(row: Any, request: Request) -> Record:
             "price": price,
             **sizes(SLUG, symbol, decimal(row, "size"), price),
             "side": text(row, "side"),
+            "is_liquidation": row["type"] == "liquidation" if "type" in row else None,
         },
     )
 

@@ -303,7 +303,8 @@ class Deribit(Connection):
             price, amount = raw_positive(trade.price), raw_positive(trade.amount)
             symbol, size, native = market.symbol, market.base(amount, price), "" if market.unit else amount
             side, ts, seq = trade.direction, trade.timestamp, trade.trade_seq
-            events.append(Trade(symbol, price, size, side, ts, trade.trade_id, seq, seq, native))
+            forced = trade.liquidation is not None
+            events.append(Trade(symbol, price, size, side, ts, trade.trade_id, seq, seq, native, forced))
             # M, T or both: whether maker or taker was liquidated. Who is forced to sell had been long.
             taker, maker = ("long", "short") if side == "sell" else ("short", "long")
             for who, position in (("T", taker), ("M", maker)):

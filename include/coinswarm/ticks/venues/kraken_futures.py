@@ -215,8 +215,9 @@ def _trade(trade: _Trade | _Past, market: Market) -> list[Event]:
     size = market.base(native, price)
     native = "" if market.unit else native
     seq = trade.seq
-    done = Trade(market.symbol, price, size, trade.side, trade.time, trade.uid, seq, seq, native)
-    if trade.type != "liquidation":
+    forced = trade.type == "liquidation"
+    done = Trade(market.symbol, price, size, trade.side, trade.time, trade.uid, seq, seq, native, forced)
+    if not forced:
         return [done]
     # The liquidated position's own order took this price.
     side = "long" if trade.side == "sell" else "short"
