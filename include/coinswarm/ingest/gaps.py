@@ -142,6 +142,17 @@ def settle_verdicts(conn: Session) -> None:
         conn.execute(_RESTORED if repaired else _SUSPECT, _place(gap) | proven)
 
 
+def end_abandoned(conn: Session) -> int:
+    """Note the end of holes whose pump died before it saw one; they stay open, as nobody gives them again.
+
+    It is the first minute that a later session of the stream watched whole. Trades have a better one: `repair`.
+
+    Returns:
+        How many there were.
+    """
+    return conn.execute(_ENDED).rowcount
+
+
 # As in `Gap`.
 _COLUMNS = (
     "gap_id, revision, venue, symbol, channel, state, reason, opened_at, closed_at, first_missing, last_missing,"
@@ -160,6 +171,21 @@ def _place(gap: Gap) -> dict[str, Any]:
     }
 
 
+_ENDED = """
+    INSERT INTO ops.stream_gaps (gap_id, revision, venue, symbol, channel, state, reason, opened_at, closed_at,
+        first_missing, last_missing, missing_count, repaired_count, session_id, detail)
+    SELECT gap_id, revision + 1, venue, symbol, channel, state, reason, opened_at, watched.minute,
+        first_missing, last_missing, missing_count, repaired_count, session_id, detail || '{"abandoned": true}'
+    FROM ops.stream_gaps_current AS gap
+    CROSS JOIN LATERAL (
+        SELECT min(minute) AS minute FROM ops.stream_verdicts_current AS verdict
+        WHERE verdict.venue = gap.venue AND verdict.symbol = gap.symbol AND verdict.channel = gap.channel
+            AND verdict.minute >= gap.opened_at AND verdict.verdict IN ('verified', 'clean')
+            AND verdict.session_id <> gap.session_id
+    ) AS watched
+    WHERE channel <> 'trades' AND closed_at IS NULL AND watched.minute IS NOT NULL
+    ON CONFLICT DO NOTHING
+"""
 _MINUTES = """
     FROM ops.stream_verdicts_current AS known
     WHERE venue = %(venue)s AND symbol = %(symbol)s AND channel = %(channel)s

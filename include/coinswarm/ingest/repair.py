@@ -18,7 +18,7 @@ from coinswarm.datasets import dataset_named
 from coinswarm.datasets.records import Record
 from coinswarm.errors import GateFailed, SourceError, UserError
 from coinswarm.ingest.archive import working_alone
-from coinswarm.ingest.gaps import REQUESTED, Gap, open_gaps, revise_gap, settle_verdicts
+from coinswarm.ingest.gaps import REQUESTED, Gap, end_abandoned, open_gaps, revise_gap, settle_verdicts
 from coinswarm.ingest.retention import oldest_filled
 from coinswarm.ingest.trade_bars import build_bars
 from coinswarm.ingest.trimmed import NUMBERED
@@ -143,6 +143,7 @@ def repair(resolve: Resolver, *, seconds: float = 600.0, now: datetime | None = 
                 silent.add(gap.venue)
                 done.errors.append(str(error)[:300])
         worker.build_bars(connection)
+        end_abandoned(connection)
         settle_verdicts(connection)
     if refused:
         raise GateFailed(f"what came back for {len(refused)} gaps was refused:\n" + "\n".join(refused[:10]))

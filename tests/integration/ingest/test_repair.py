@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
 from tests.integration.conftest import Store
@@ -330,6 +331,31 @@ def test_repair_when_nobody_closed_the_gap_then_it_ends_with_the_next_trade(
     assert closed == [(hole.opened_at + timedelta(seconds=50),)]
 
 
+def test_repair_when_a_pump_died_in_a_hole_of_a_book_then_it_ends_when_the_next_one_had_the_book(
+    store: Store, resolve: Resolver, query: Query
+) -> None:
+    dead, next_one = uuid4(), uuid4()
+    symbol, began = "ETH-USDT", START + 14 * MINUTE
+    known = (
+        "SELECT state, revision, closed_at FROM ops.stream_gaps_current"
+        " WHERE symbol = 'ETH-USDT' AND channel = 'orderbook'"
+    )
+    with database.connect(store.warehouse.ingest, autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO ops.stream_gaps (gap_id, revision, venue, symbol, channel, state, reason, opened_at,"
+            " session_id) VALUES (%s, 1, 'binance', %s, 'orderbook', 'open', 'disconnect', %s, %s)",
+            [uuid4(), symbol, began + timedelta(seconds=5), dead],
+        )
+    judged(store, symbol, began + MINUTE, "clean", channel="orderbook", session=dead)  # as if it were alive
+    judged(store, symbol, began + 2 * MINUTE, "suspect", 3, "partial", channel="orderbook", session=next_one)
+    repair(resolve)
+    assert query(known) == [("open", 1, None)]
+    judged(store, symbol, began + 3 * MINUTE, "clean", channel="orderbook", session=next_one)
+    repair(resolve)
+    repair(resolve)
+    assert query(known) == [("open", 2, began + 3 * MINUTE)]
+
+
 def test_repair_when_past_trades_are_requested_then_fetches_them_by_time_and_leaves_verdicts_alone(
     store: Store, resolve: Resolver, venue: HistoryServer, query: Query
 ) -> None:
@@ -422,12 +448,21 @@ def test_repair_when_it_cannot_be_done_then_the_gap_stays_and_says_why(
     assert query("SELECT count(*) FROM ops.stream_gaps WHERE gap_id = %s", unlisted.gap_id) == revisions
 
 
-def judged(store: Store, symbol: str, minute: datetime, verdict: str, events: int = 1, *troubles: str) -> None:
+def judged(
+    store: Store,
+    symbol: str,
+    minute: datetime,
+    verdict: str,
+    events: int = 1,
+    *troubles: str,
+    channel: str = "trades",
+    session: UUID | None = None,
+) -> None:
     with database.connect(store.warehouse.ingest, autocommit=True) as connection:
         connection.execute(
-            "INSERT INTO ops.stream_verdicts (venue, symbol, channel, minute, verdict, events, detail)"
-            " VALUES ('binance', %s, 'trades', %s, %s, %s, %s)",
-            [symbol, minute, verdict, events, json.dumps({"troubles": troubles})],
+            "INSERT INTO ops.stream_verdicts (venue, symbol, channel, minute, verdict, events, detail, session_id)"
+            " VALUES ('binance', %s, %s, %s, %s, %s, %s, %s)",
+            [symbol, channel, minute, verdict, events, json.dumps({"troubles": troubles}), session],
         )
 
 
