@@ -57,6 +57,8 @@ def show(access: Access) -> None:
         runs = [run_id for run_id, _ in wanted]
         _wait(bar, "history", runs, _until(lambda run: _green(airflow, "backfill_history", run)))
         _wait(bar, "live feeds", VENUES, _until(lambda venue: demo_ticks.heard(airflow, venue)))
+        # They are rare, nobody serves past ones, and the heatmap is made of what is archived now.
+        _wait(bar, "a liquidation", ["perpetuals"], _until(lambda _: demo_ticks.liquidated()))
         _run(bar, airflow, "archive_ticks", "demo-archive", "ticks archived")
         # From the last whole hour on, so that there is a volume delta before the feeds have run for an hour.
         _run(bar, airflow, "repair_gaps", "demo-trades", "trades before", _past_trades())

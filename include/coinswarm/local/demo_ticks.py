@@ -24,6 +24,11 @@ def heard(airflow: Airflow, venue: str) -> bool:
     return set(states) == {"deferred"} and any(venue in snapshot.trades for snapshot in _snapshots())
 
 
+def liquidated() -> bool:
+    """Whether somebody has been liquidated since the feeds began."""
+    return any(snapshot.liquidations for snapshot in _snapshots())
+
+
 def print_ticks() -> None:
     """Print the newest trade and book of every venue, and what the marts say of trades and liquidations."""
     with database.connect(resolve("pg_auditor"), autocommit=True) as connection:
