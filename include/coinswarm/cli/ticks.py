@@ -61,24 +61,26 @@ def replay(
 ) -> None:
     """Feed recorded frames through decoder, continuity and books, and print as JSON what is in them.
 
-    The exit code is 3 if a frame could not be read.
+    Recordings of a protocol that the venue has retired are known by their frames. The exit
+    code is 3 if a frame could not be read.
     """
     import asyncio
 
     from coinswarm.connections import resolve
     from coinswarm.ticks.captures import read_frames
-    from coinswarm.ticks.replay import pace, venue_named
+    from coinswarm.ticks.replay import pace, protocol_of, venue_named
     from coinswarm.ticks.replay import replay as replay_frames
     from coinswarm.ticks.settings import TickSettings
 
     delay = pace(speed)
-    found = replay_frames(venue_named(venue), read_frames(file), None if redis else delay)
-    report = found.to_json()
+    protocol = protocol_of(venue, read_frames(file))
+    found = replay_frames(venue_named(protocol), read_frames(file), None if redis else delay)
+    report = {"protocol": protocol, **found.to_json()}
     if redis:
         from coinswarm.ticks.replay_redis import write
 
         connection = resolve(TickSettings().redis_connection)
-        work = write(venue, venue_named(venue), found, read_frames(file), connection, database, delay)
+        work = write(protocol, venue_named(protocol), found, read_frames(file), connection, database, delay)
         report["redis"] = asyncio.run(work).to_json()
     output.json_line(report)
     if found.malformed_count:

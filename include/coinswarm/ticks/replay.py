@@ -7,6 +7,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
+from itertools import islice
 from typing import Any
 
 from msgspec.structs import replace
@@ -53,6 +54,8 @@ VENUES: Mapping[str, tuple[str, str]] = {
     "kraken_futures": ("kraken_futures", "futures"),
     "okx": ("okx", "okx"),
 }
+_RETIRED = {"bybit_linear": "bybit_v2", "coinbase": "coinbase_exchange", "kraken": "kraken_v1"}
+_JUDGED_FRAMES = 200
 _NAMES: tuple[tuple[type, str], ...] = (
     (Trade, "trades"),
     (TopOfBook, "top_of_book"),
@@ -132,6 +135,30 @@ def venue_named(name: str) -> Venue:
     module, market = VENUES[name]
     found: tuple[Venue, ...] = import_module(f"coinswarm.ticks.venues.{module}").connections(market, None)
     return found[0]
+
+
+def protocol_of(name: str, frames: Iterable[Captured]) -> str:
+    """Name of the protocol that a venue's recording is in: `name`, or the one that the venue has retired since.
+
+    Raises:
+        UserError: there is no such venue.
+    """
+    spoken = venue_named(name)
+    if name not in _RETIRED:
+        return name
+    first = [captured.frame for captured in islice(frames, _JUDGED_FRAMES)]
+    retired = venue_named(_RETIRED[name])
+    return _RETIRED[name] if _understood(retired, first) > _understood(spoken, first) else name
+
+
+def _understood(venue: Venue, frames: Iterable[bytes]) -> int:
+    count = 0
+    for frame in frames:
+        try:
+            count += any(not isinstance(event, Unknown) for event in venue.decode(frame))
+        except MalformedFrame:
+            continue
+    return count
 
 
 def replay(venue: Venue, frames: Iterable[Captured], delay: Callable[[Captured], float] | None = None) -> Replayed:

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+from tests.unit.ticks.decoders import GOOD
 from typer.testing import CliRunner
 
 from coinswarm.cli import app
@@ -134,6 +135,18 @@ def test_replay_when_a_frame_is_malformed_then_the_rest_is_read_and_the_exit_cod
     found = json.loads(done.stdout.splitlines()[0])
     assert (found["messages"], found["malformed"]["count"]) == (3, 1)
     assert found["trades_missing"] == {"BTCUSDT": 1}
+
+
+@pytest.mark.parametrize(
+    ("name", "retired"), [("bybit_linear", "bybit_v2"), ("coinbase", "coinbase_exchange"), ("kraken", "kraken_v1")]
+)
+def test_replay_when_the_venue_has_retired_the_protocol_then_it_is_known_by_its_frames(
+    tmp_path: Path, name: str, retired: str
+) -> None:
+    for spoken in (name, retired):
+        path = _file(tmp_path, *(frame.decode() for frame in GOOD[spoken]))
+        found = json.loads(CliRunner().invoke(app, ["ticks", "replay", name, str(path)]).stdout.splitlines()[0])
+        assert (found["protocol"], found["malformed"]["count"]) == (spoken, 0)
 
 
 @pytest.mark.parametrize("arguments", [["nobody"], ["binance_spot", "--speed", "warp"]])
