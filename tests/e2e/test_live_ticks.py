@@ -159,6 +159,17 @@ def test_archive_when_killed_then_its_retry_takes_over(demo: Demo) -> None:
     assert demo.get(path)["try_number"] == 2
 
 
+def test_archive_when_many_entries_wait_then_comes_before_its_time(demo: Demo) -> None:
+    demo.send("POST", "variables", {"key": "archive_ticks", "value": json.dumps({"wake_entries": 20})})
+    try:
+        (run,) = wait_for(lambda: demo.runs("archive_ticks", run_type="asset_triggered")[:1], "the archive is woken")
+        succeed(demo, "archive_ticks", run["dag_run_id"])
+    finally:
+        demo.send("DELETE", "variables/archive_ticks")
+    (event,) = demo.get(f"dags/archive_ticks/dagRuns/{run['dag_run_id']}/upstreamAssetEvents")["asset_events"][:1]
+    assert event["extra"]["payload"]["waiting"] >= 20
+
+
 def test_agent_when_redis_is_killed_then_says_what_is_incomplete_and_goes_on(demo: Demo) -> None:
     with agent(demo) as lines:
         windows: list[dict[str, Any]] = []

@@ -118,6 +118,26 @@ class Streams:
         replies: list[Any] = pipe.execute()
         return replies
 
+    def waiting(self, keys: Sequence[str]) -> int:
+        """How many entries nobody was given yet. Looks only.
+
+        Raises:
+            StoreUnavailable: Redis does not answer.
+        """
+        with _redis_errors():
+            pipe = self._redis.pipeline(transaction=False)
+            _look(pipe, keys)
+            looked = pipe.execute(raise_on_error=False)
+        total = 0
+        for stream, groups in zip(looked[::2], looked[1::2], strict=True):
+            if isinstance(stream, redis.ResponseError):
+                continue  # listed, and without an entry yet
+            length, added = int(_pairs(stream)["length"]), int(_pairs(stream)["entries-added"])
+            ours = [group for group in map(_pairs, groups) if group["name"] == GROUP]
+            read = ours[0]["entries-read"] if ours else 0
+            total += length if read is None else min(length, added - int(read))
+        return total
+
     def left_behind(self, keys: Iterable[str], count: int) -> Taken:
         """Entries that a worker was given and did not acknowledge before it died; `count` at most of each stream.
 

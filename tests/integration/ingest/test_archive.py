@@ -19,6 +19,7 @@ from coinswarm.connections import Connection
 from coinswarm.errors import GateFailed, StoreUnavailable
 from coinswarm.ingest import archive as archiving
 from coinswarm.ingest.archive import archive, working_alone
+from coinswarm.orchestration.tick_backlog import count_waiting
 from coinswarm.quality.gate import GateReport
 from coinswarm.storage import database, ledger
 from coinswarm.storage.lake import Lake
@@ -88,6 +89,20 @@ def test_archive_when_trades_came_then_raw_and_lake_have_each_once(store: Store,
         **dict.fromkeys(("books", "bars"), 0),
         "drained": True, "published": {}, "refused": [],
     }  # fmt: skip
+
+
+def test_backlog_when_counted_then_is_what_the_archive_was_not_given_yet(ticks: Ticks) -> None:
+    ticks.redis.sadd("ticks:streams", "trades:ETH-BTC", "funding:BTC-USDT-PERP")
+    assert count_waiting(ticks.connection) == 0
+    ticks.write(SPOT, *trades(range(1, 6), recent_minute()))
+    ticks.write("orderbook:BTC-USDT:snapshot", {"venue": "okx"})
+    ticks.write("funding:BTC-USDT-PERP", {"venue": "okx"})
+    assert count_waiting(ticks.connection) == 5, "before there is a group"
+    archive(ticks.resolve)
+    assert count_waiting(ticks.connection) == 0
+    ticks.write(SPOT, *trades(range(6, 10), recent_minute()))
+    ticks.redis.xtrim(SPOT, maxlen=3, approximate=False)
+    assert count_waiting(ticks.connection) == 3, "what was trimmed nobody will be given"
 
 
 def test_archive_when_the_live_feed_gives_aggregates_then_says_so(ticks: Ticks, query: Query) -> None:
