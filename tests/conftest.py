@@ -8,6 +8,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -125,7 +126,19 @@ def warehouse_template(pg_server: Connection) -> Iterator[tuple[str, dict[str, s
 @pytest.fixture(scope="module")
 def warehouse(pg_server: Connection, warehouse_template: tuple[str, dict[str, str]]) -> Iterator[Warehouse]:
     """A database of this test module alone, with all migrations applied and no rows."""
-    template, passwords = warehouse_template
+    with _cloned(pg_server, *warehouse_template) as own:
+        yield own
+
+
+@pytest.fixture
+def empty_warehouse(pg_server: Connection, warehouse_template: tuple[str, dict[str, str]]) -> Iterator[Warehouse]:
+    """The same for a test that rows of others would mislead."""
+    with _cloned(pg_server, *warehouse_template) as own:
+        yield own
+
+
+@contextmanager
+def _cloned(pg_server: Connection, template: str, passwords: dict[str, str]) -> Iterator[Warehouse]:
     name = f"warehouse_{secrets.token_hex(4)}"
     postgres.ensure_database(pg_server, name, template=template)
     roles = {

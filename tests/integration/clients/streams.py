@@ -96,7 +96,7 @@ async def quiet(subscription: Subscription) -> bool:
 
 @dataclass
 class Server:
-    """A Redis with durable files that a test kills and starts again, on the same port."""
+    """A Redis that a test kills and starts again, on the same port; what it has acknowledged is on disk."""
 
     folder: Path
     connection: Connection
@@ -117,6 +117,8 @@ class Server:
 def durable_server(folder: Path) -> Iterator[Server]:
     password = secrets.token_urlsafe(18)
     local.write_settings(folder / "redis", password, reader_password=password, durable=True)
+    with (folder / "redis" / "redis.conf").open("a") as conf:
+        conf.write("appendfsync always\n")
     (port,) = free_ports(1)
     with contextlib.ExitStack() as stack:
         server = Server(folder, local.connection(port, password), stack)

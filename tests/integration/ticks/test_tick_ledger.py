@@ -150,9 +150,9 @@ def test_row_that_the_store_refuses_does_not_hold_up_the_others(warehouse: Wareh
 
 
 def test_pump_records_its_session_its_gaps_and_hands_its_minute_over(
-    exchange: Exchange, empty_redis: Connection, warehouse: Warehouse
+    exchange: Exchange, empty_redis: Connection, empty_warehouse: Warehouse
 ) -> None:
-    resolve = resolver(exchange.url, empty_redis, warehouse.ingest)
+    resolve = resolver(exchange.url, empty_redis, empty_warehouse.ingest)
     settings = replace(QUICK, ledger_connection="pg_ingest")
 
     async def scenario() -> str:
@@ -166,11 +166,11 @@ def test_pump_records_its_session_its_gaps_and_hands_its_minute_over(
 
     session = asyncio.run(scenario())
     states = _rows(
-        warehouse, "SELECT state, fencing_token FROM ops.stream_sessions WHERE session_id = %s ORDER BY at", session
+        empty_warehouse, "SELECT state, fencing_token FROM ops.stream_sessions WHERE session_id = %s ORDER BY at", session
     )
     assert states == [("started", 0), ("live", 1), ("ended", 1)]
     gaps = _rows(
-        warehouse,
+        empty_warehouse,
         """SELECT channel, reason, first_missing, last_missing, missing_count FROM ops.stream_gaps_current
         WHERE session_id = %s AND channel = 'trades'""",
         session,
@@ -179,10 +179,10 @@ def test_pump_records_its_session_its_gaps_and_hands_its_minute_over(
 
 
 def test_pump_whose_redis_has_lost_all_finds_in_the_ledger_since_when_nobody_has_listened(
-    exchange: Exchange, empty_redis: Connection, warehouse: Warehouse
+    exchange: Exchange, empty_redis: Connection, empty_warehouse: Warehouse
 ) -> None:
     minute_ms = time.time_ns() // 60_000_000_000 * 60_000 - 20 * 60_000
-    ledger = Ledger(warehouse.ingest, uuid4())
+    ledger = Ledger(empty_warehouse.ingest, uuid4())
     ledger.start()
     for minute in (minute_ms - 60_000, minute_ms):
         ledger.verdict(replace(_verdict(1, minute), venue="binance"))
@@ -191,7 +191,7 @@ def test_pump_whose_redis_has_lost_all_finds_in_the_ledger_since_when_nobody_has
     async def scenario() -> None:
         told: list[Gap] = []
         settings = replace(QUICK, ledger_connection="pg_ingest")
-        resolve = resolver(exchange.url, empty_redis, warehouse.ingest)
+        resolve = resolver(exchange.url, empty_redis, empty_warehouse.ingest)
         async with pumping(resolve, settings, live=False) as followed:
             await until(lambda: bool(followed.states), "its start")
             followed.pump._gaps._tell = told.append
