@@ -166,7 +166,9 @@ def test_pump_records_its_session_its_gaps_and_hands_its_minute_over(
 
     session = asyncio.run(scenario())
     states = _rows(
-        empty_warehouse, "SELECT state, fencing_token FROM ops.stream_sessions WHERE session_id = %s ORDER BY at", session
+        empty_warehouse,
+        "SELECT state, fencing_token FROM ops.stream_sessions WHERE session_id = %s ORDER BY at",
+        session,
     )
     assert states == [("started", 0), ("live", 1), ("ended", 1)]
     gaps = _rows(
