@@ -33,17 +33,18 @@ _POSITIVE = rf"(?=[0.]*[1-9]){_NUMBER}"
 _TIME = r"([0-9]{10})([0-9]{3})"
 # Whatever fits here would pass `records.check`; whatever does not goes the long way and is judged there.
 _TRADE = rf"({_POSITIVE})\t({_NUMBER})\t(buy|sell)\t{_TIME}\t([A-Za-z0-9][A-Za-z0-9._:+-]{{0,63}})"
+_OPTIONAL = {"seq": r"\t([0-9]{1,18})", "native": rf"\t({_NUMBER})", "liquidation": r"\t([01])"}
+
+
+def _shape(there: tuple[str, ...]) -> tuple[str, re.Pattern[str]]:
+    values = (pattern if name in there else "()" for name, pattern in _OPTIONAL.items())
+    names = " ".join(("venue price size side ts id", *there, "recv"))
+    return names, re.compile(_TRADE + "".join(values) + rf"\t{_TIME}", re.ASCII)
+
+
 # By the names of their fields, in the order in which the pump writes them.
-_OPTIONAL = {"seq ": r"\t([0-9]{1,18})", "native ": rf"\t({_NUMBER})", "liquidation ": r"\t([01])"}
-_SHAPES = {
-    f"venue price size side ts id {''.join(name for name in _OPTIONAL if name in there)}recv": re.compile(
-        _TRADE + "".join(value if name in there else "()" for name, value in _OPTIONAL.items()) + rf"\t{_TIME}",
-        re.ASCII,
-    )
-    for size in range(len(_OPTIONAL) + 1)
-    for there in combinations(_OPTIONAL, size)
-}
-_SAID = {"0": "f", "1": "t", "": "\\N"}
+_SHAPES = dict(_shape(there) for size in range(len(_OPTIONAL) + 1) for there in combinations(_OPTIONAL, size))
+_SAID = {"0": "f", "1": "t"}
 _NULL = "\\N"
 _RECEIVED = [column.name for column in BEFORE].index("received_at")
 _SKEW_SECONDS = int(CLOCK_SKEW.total_seconds())
@@ -103,7 +104,7 @@ class Reader:
                 line = (
                     f"{head[0]}{_second(second)}.{ms}+00\t\\N\t{_second(received)}.{received_ms}+00\t\\N\tobserved\tf"
                     f"\t{trade_id}\t{head[1]}\t{price}\t{size}\t{side}"
-                    f"\t{native or _NULL}\t{sequence or _NULL}\t{_SAID[forced]}"
+                    f"\t{native or _NULL}\t{sequence or _NULL}\t{_SAID.get(forced, _NULL)}"
                 )
                 return Row(venue, int(second) // 86_400, trade_id, line)
         return self._read_slowly(entry)

@@ -145,7 +145,7 @@ def settle_verdicts(conn: Session) -> None:
 def end_abandoned(conn: Session) -> int:
     """Note the end of holes whose pump died before it saw one; they stay open, as nobody gives them again.
 
-    It is the first minute that a later session of the stream watched whole. Trades have a better one: `repair`.
+    It is the first whole minute since then that another session watched. Trades have a better one: `repair`.
 
     Returns:
         How many there were.
