@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any, Protocol
 
 from coinswarm.ticks import verdicts
-from coinswarm.ticks.gaps import GapReason, Gaps
+from coinswarm.ticks.gaps import Gap, GapReason, Gaps
 from coinswarm.ticks.integrity import DUPLICATE, NEW, Continuity, Hole, Recent, Seen
 from coinswarm.ticks.lease import Cursor
 from coinswarm.ticks.model import (
@@ -470,6 +470,9 @@ class Feeds:
             self._gaps.end(self.venue, feed.symbol, feed.channel.value, doubted_ms, None, numbered=False)
         if feed.minutes.down_since is None:
             feed.minutes.down_since = at_ms
+        if isinstance(feed, TradeFeed) and feed.proof is not Proof.SEQUENCE:
+            after = feed.note() or feed.recent.last
+            detail |= {"after": after} if after else {}
         self._gaps.begin(self.venue, feed.symbol, feed.channel.value, reason, at_ms, **detail)
         if isinstance(feed, TradeFeed) and feed.proof is Proof.SEQUENCE:
             feed.check = self._first_again(feed)
@@ -500,13 +503,37 @@ class Feeds:
                 del self._doubtful[feed]
                 self._gaps.end(self.venue, feed.symbol, feed.channel.value, at_ms, None, numbered=False)
 
-    def resumed(self, feed: Feed, now_ms: int) -> None:
-        """The stream is there again; what is missing of numbered trades, the next of them tells."""
+    def resumed(self, feed: Feed, now_ms: int) -> Gap | None:
+        """The stream is there again; what is missing of numbered trades, the next of them tells.
+
+        Returns:
+            The gap that has ended by that, of a stream without numbers.
+        """
         since, feed.minutes.down_since = feed.minutes.down_since, None
         if since is not None:
             feed.minutes.flag(since, now_ms, Trouble.DOWN if now_ms - since > verdicts.MINUTE_MS else Trouble.RECONNECT)
-        if not (isinstance(feed, TradeFeed) and feed.proof is Proof.SEQUENCE):
-            self._gaps.end(self.venue, feed.symbol, feed.channel.value, now_ms, None, numbered=False)
+        if isinstance(feed, TradeFeed) and feed.proof is Proof.SEQUENCE:
+            return None
+        return self._gaps.end(self.venue, feed.symbol, feed.channel.value, now_ms, None, numbered=False)
+
+    def late(self, feed: TradeFeed, trades: Iterable[Trade], recv_ms: int) -> None:
+        """Write trades that the stream has missed and that were asked for: the newest one stays the newest."""
+        recv = recv_field(recv_ms)
+        for trade in trades:
+            feed.recent.check(trade.id)
+            feed.minutes.roll(trade.ts, recv_ms)
+            self._append(feed.encode(trade, recv))
+        if self._writer.idle and self._writer.pending:
+            self._writer.kick()
+
+    def refilled(self, gap: Gap, count: int) -> None:
+        """All of a gap is there now, so many trades, which came late."""
+        self._gaps.refilled(gap, count)
+
+    @property
+    def writer(self) -> Writer:
+        """Who writes what is taken in."""
+        return self._writer
 
     def _first_again(self, feed: TradeFeed) -> Callable[[int, int], Seen]:
         def check(first: int, last: int) -> Seen:

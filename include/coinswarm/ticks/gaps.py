@@ -76,17 +76,29 @@ class Gaps:
             self._running[key] = self._told(Gap(uuid4(), 1, *key, reason, at_ms, detail=detail))
             self.opened += 1
 
-    def end(self, venue: str, symbol: str, channel: str, at_ms: int, hole: Hole | None, *, numbered: bool) -> None:
-        """The stream goes on. A numbered one says by its next event what is missing: `hole`, or nothing at all."""
+    def end(
+        self, venue: str, symbol: str, channel: str, at_ms: int, hole: Hole | None, *, numbered: bool
+    ) -> Gap | None:
+        """The stream goes on. A numbered one says by its next event what is missing: `hole`, or nothing at all.
+
+        Returns:
+            The gap that has ended by that.
+        """
         gap = self._running.pop((venue, symbol, channel), None)
         if gap is None:
-            return
+            return None
         closed = replace(gap, revision=gap.revision + 1, closed_ms=max(at_ms, gap.opened_ms))
         if numbered and hole is None:
             closed = replace(closed, missing=0)
         elif hole is not None:
             closed = self._with_hole(closed, hole)
-        self._told(closed)
+        return self._told(closed)
+
+    def refilled(self, gap: Gap, count: int) -> None:
+        """All that was missed in a gap that has ended is there now, so many trades."""
+        # As the repair says it: its minutes get their verdicts by the same rule.
+        detail = {**gap.detail, "pages": 1, "proven": False}
+        self._told(replace(gap, revision=gap.revision + 1, missing=count, repaired=count, detail=detail))
 
     def hole(
         self, venue: str, symbol: str, channel: str, reason: GapReason, hole: Hole, from_ms: int, to_ms: int

@@ -152,6 +152,14 @@ class Recent:
         self._ids: deque[str] = deque()
         self._limit = limit
 
+    @property
+    def last(self) -> str:
+        """The id that came last; empty if none did."""
+        return self._ids[-1] if self._ids else ""
+
+    def __contains__(self, trade_id: object) -> bool:
+        return trade_id in self._known
+
     def check(self, trade_id: str) -> Novelty:
         """Judge a trade by its id."""
         known, ids = self._known, self._ids

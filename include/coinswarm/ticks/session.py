@@ -46,6 +46,7 @@ from coinswarm.ticks.model import (
     Sequence as FrameNumber,
 )
 from coinswarm.ticks.protocol import Proof, Venue
+from coinswarm.ticks.refill import refill
 from coinswarm.ticks.rest import Rest
 from coinswarm.ticks.settings import TickSettings
 from coinswarm.ticks.verdicts import Trouble
@@ -561,7 +562,12 @@ class Session:
         for feed in self.own_feeds():
             down = feed.channel is not Channel.BOOK and feed.minutes.down_since is not None
             if down and feed.name not in self._frozen_since:
-                self.feeds.resumed(feed, now_ms)
+                self._resumed(feed, now_ms)
+
+    def _resumed(self, feed: Feed, now_ms: int) -> None:
+        gap = self.feeds.resumed(feed, now_ms)
+        if gap is not None and isinstance(feed, TradeFeed) and self.settings.ask_rest:
+            self._keep(refill(self._rest, self.feeds, feed, gap))
 
     def acknowledged(self, ack: Ack) -> None:
         """Answer to a subscription."""
@@ -632,7 +638,7 @@ class Session:
         if feed.heard_ms > watch.heard_ms:
             watch.heard(feed.heard_ms)
             if self._frozen_since.pop(feed.name, now_ms) < feed.heard_ms and feed.channel is not Channel.BOOK:
-                self.feeds.resumed(feed, feed.heard_ms)
+                self._resumed(feed, feed.heard_ms)
         if feed.channel is Channel.BOOK and feed.minutes.down_since is not None:
             return  # it waits for its snapshot, which the books see to
         since = max(watch.heard_ms, watch.calm_ms, int((time.time() - link.age) * 1000))

@@ -169,6 +169,11 @@ class Writer:
         """What waits to be written, about."""
         return self._bytes + 256 * len(self.pending)
 
+    @property
+    def position(self) -> int:
+        """All that was ever appended: it is written once `counters.entries` has come that far."""
+        return self.counters.entries + sum(batch.count for batch in self._sealed) + len(self.pending)
+
     # What the hot path calls
 
     def kick(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import pytest
@@ -140,7 +141,8 @@ def spoilt(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Spoilt:
         def heard_again() -> bool:
             gaps = [Gap(*row) for row in rows(_GAPS)]
             silent = {gap[:3] for gap in gaps if gap.reason == "silence"}
-            return len(silent) == len(SILENT_BOOKS) + 1 and all(gap.closed_at for gap in gaps)
+            refilled = all(gap.state == "repaired" for gap in gaps if gap.venue == "bybit" and gap.channel == "trades")
+            return len(silent) == len(SILENT_BOOKS) + 1 and all(gap.closed_at for gap in gaps) and refilled
 
         wait_for(judged, lambda: f"a verdict on {at(until)}", PATIENCE_SECONDS)
         wait_for(heard_again, lambda: f"the end of {rows(_GAPS)}", PATIENCE_SECONDS)
@@ -286,12 +288,17 @@ def test_disconnect_when_trades_are_numbered_then_each_stream_of_the_connection_
 
 
 @pytest.mark.parametrize("symbol", ["BTC-USDT", "ETH-USDT"])
-def test_disconnect_when_trades_have_no_numbers_then_the_gap_has_its_times_only_and_stays_open(
+def test_disconnect_when_trades_have_no_numbers_then_what_was_missed_is_asked_for_at_once(
     symbol: str, spoilt: Spoilt
 ) -> None:
     (gap,) = spoilt.gaps_of("bybit", symbol)
-    assert (gap.reason, gap.state, gap.missing, gap.first, gap.last) == ("disconnect", "open", None, None, None)
+    assert (gap.reason, gap.state, gap.first, gap.last) == ("disconnect", "repaired", None, None)
     assert gap.closed_at is not None
+    numbers = list(map(int, spoilt.trades["bybit", symbol]))
+    assert spoilt.lacking("bybit", symbol) == set()
+    assert len(numbers) == len(set(numbers))
+    late = [number for number, highest in zip(numbers, accumulate(numbers, max), strict=True) if number < highest]
+    assert gap.repaired == gap.missing == len(late)
     assert "reconnect" in spoilt.said_at(gap).troubles
 
 
