@@ -17,7 +17,7 @@ from coinswarm.ticks.gaps import Gap
 from coinswarm.ticks.model import Trade
 from coinswarm.ticks.writer import Writer
 
-PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+PAUSES = (0.1, 0.4, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 """Seconds before each attempt. Where nothing was traded since, the latest trades go back far: there is time to wait."""
 WRITTEN_SECONDS = 30.0
 # By then Redis has what it acknowledged on disk.
